@@ -1,0 +1,38 @@
+# Stock MMPose, trained on both lightings at once.
+_base_ = ['../_base_/default_runtime.py', '../_base_/lspet.py']
+
+max_epochs = 5
+train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3))
+param_scheduler = [
+    dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
+    dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True)
+]
+
+pretrained = '{{$PRETRAINED:mmcls://mobilenet_v2}}'
+
+model = dict(
+    type='TopdownPoseEstimator',
+    data_preprocessor=dict(
+        type='LightingDataPreprocessor',
+        low_light=dict(
+            type='PoseDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True),
+        well_lit=dict(
+            type='PoseDataPreprocessor',
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            bgr_to_rgb=True),
+        merge=('low_light', 'well_lit')),
+    backbone=dict(
+        type='MobileNetV2',
+        out_indices=(7, ),
+        norm_cfg=dict(type='BN'),
+        init_cfg=dict(type='Pretrained', checkpoint=pretrained)),
+    head=dict(
+        type='HeatmapHead',
+        in_channels=1280,
+        out_channels=14,
+        deconv_out_channels=(128, 128, 128),
+        loss=dict(type='HeatmapCrossEntropyLoss'),
+        decoder=_base_.codec),
+    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False))

@@ -1,0 +1,13 @@
+_base_ = ['baseline-all_mobilenetv2_1xb32-5e_lspet-128x96.py']
+
+model = dict(
+    type='LightingPoseEstimator',
+    data_preprocessor=dict(merge=()),
+    backbone=dict(norm_cfg=dict(type='LSBN2d')),
+    head=dict(
+        _delete_=True,
+        type='DualTeacherHead',
+        head=_base_.model.head,
+        well_lit_teacher=dict(
+            taps=['conv1.conv', 'layer2', 'layer3', 'layer5', 'layer7'],
+            loss=dict(type='GramLoss', loss_weight=0.1))))

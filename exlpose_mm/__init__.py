@@ -1,0 +1,23 @@
+"""exlpose_mm: human pose estimation in the dark, as an MMPose plugin.
+
+Importing the package registers everything in MMPose's registries
+(``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
+"""
+from .codecs import CPNHeatmap
+from .datasets import ExLPoseDataset, ExLPoseOCNDataset
+from .estimators import LightingDataPreprocessor, LightingPoseEstimator
+from .heads import CPNHead, DualTeacherHead
+from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
+from .losses import GramLoss
+from .metrics import LightingCocoMetric
+from .transforms import (LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
+                         SimulateLowLight, TagLighting)
+
+__version__ = '0.1.0'
+
+__all__ = [
+    'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'CPNHeatmap', 'CPNHead',
+    'DualTeacherHead', 'LightingDataPreprocessor', 'LightingPoseEstimator', 'ExLPoseDataset',
+    'ExLPoseOCNDataset', 'LightingCocoMetric', 'LoadPairedImages', 'OnLighting', 'ScaleToMean',
+    'SimulateLowLight', 'TagLighting', 'PackPairedInputs'
+]

@@ -1,0 +1,48 @@
+"""What the thin command lines in ``tools/`` share."""
+import os
+import os.path as osp
+import runpy
+import sys
+from typing import Iterable, List
+
+import mmpose
+
+CONFIG_VARIABLES = ('data_root', 'pretrained')
+"""Variables of our base configs that ``--cfg-options NAME=VALUE`` may set.
+
+mmengine applies ``--cfg-options`` after a config's variables were used, so a variable
+would change nothing. Ours read the environment variable of the same name in capitals,
+which mmengine substitutes in time.
+"""
+
+
+def export_variables(argv: Iterable[str]) -> List[str]:
+    """Move config variables from ``--cfg-options`` to the environment.
+
+    Args:
+        argv (Iterable[str]): Command-line arguments.
+
+    Returns:
+        list[str]: The remaining arguments.
+    """
+    rest = []
+    for arg in argv:
+        name, is_option, value = arg.partition('=')
+        if is_option and name in CONFIG_VARIABLES:
+            os.environ[name.upper()] = value
+        else:
+            rest.append(arg)
+    if rest and rest[-1] == '--cfg-options':
+        rest.pop()
+    return rest
+
+
+def run_mmpose_tool(name: str) -> None:
+    """Run MMPose's own ``tools/<name>.py`` with this process' arguments.
+
+    Args:
+        name (str): ``'train'`` or ``'test'``.
+    """
+    script = osp.join(osp.dirname(mmpose.__file__), '.mim', 'tools', f'{name}.py')
+    sys.argv = [script, *export_variables(sys.argv[1:])]
+    runpy.run_path(script, run_name='__main__')

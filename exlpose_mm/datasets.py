@@ -1,0 +1,230 @@
+"""ExLPose and ExLPose-OCN: one lighting, or pairs of a low-light and a well-lit image.
+
+The releases unpack into several folder layouts; files are found in each of them where they
+are. Legend of shapes: K = 14 joints.
+"""
+import os.path as osp
+from typing import Dict, Iterable, List, Optional, Tuple
+
+import numpy as np
+from mmpose.datasets.datasets import BaseCocoStyleDataset
+from mmpose.registry import DATASETS
+
+from .lighting import LIGHTINGS
+from .pairing import (LONG_SPLITS, SHORT_SPLITS, DatasetError, ImageFinder, MissingFileError,
+                      PairingError, check_sizes, find_annotation, shared_partners)
+
+__all__ = ['METAINFO', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'DatasetError', 'MissingFileError',
+           'PairingError', 'find_annotation']
+
+JOINTS = tuple(f'{side}_{part}' for part in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle')
+               for side in ('left', 'right')) + ('head', 'neck')
+LINKS = ((12, 13), (13, 0), (13, 1), (0, 2), (2, 4), (1, 3), (3, 5),
+         (13, 6), (13, 7), (6, 8), (8, 10), (7, 9), (9, 11))
+COLORS = dict(left=[0, 255, 0], right=[255, 128, 0], middle=[51, 153, 255])
+
+IMAGE_DIRS = ('', 'ExLPose', 'ExLPose-OCN', 'ExLPose-OC')
+PAIR_FILE = 'brightPath2darkPath.txt'
+OCN_SPLITS = ('A7M3', 'RICOH3')
+
+
+def _keypoint_info(index: int, name: str) -> dict:
+    side, _, part = name.partition('_')
+    swap = {'left': f'right_{part}', 'right': f'left_{part}'}.get(side, '')
+    body = 'lower' if part in ('hip', 'knee', 'ankle') else 'upper'
+    return dict(name=name, id=index, color=COLORS.get(side, COLORS['middle']), type=body, swap=swap)
+
+
+def _link_info(index: int, link: Tuple[int, int]) -> dict:
+    start, end = (JOINTS[joint] for joint in link)
+    side = end.partition('_')[0]
+    return dict(link=(start, end), id=index, color=COLORS.get(side, COLORS['middle']))
+
+
+METAINFO = dict(
+    dataset_name='exlpose',
+    paper_info=dict(
+        author='Sohyun Lee, Jaesung Rim, Boseung Jeong, Geonu Kim, Byungju Woo, Haechan Lee, '
+        'Sunghyun Cho, Suha Kwak',
+        title='Human Pose Estimation in Extremely Low-Light Conditions',
+        container='CVPR',
+        year='2023',
+        homepage='https://cg.postech.ac.kr/research/ExLPose/'),
+    keypoint_info={index: _keypoint_info(index, name) for index, name in enumerate(JOINTS)},
+    skeleton_info={index: _link_info(index, link) for index, link in enumerate(LINKS)},
+    joint_weights=[1.0] * len(JOINTS),
+    sigmas=[0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+            0.079, 0.079])
+
+
+@DATASETS.register_module()
+class ExLPoseDataset(BaseCocoStyleDataset):
+    """ExLPose (paper, section 3): people in aligned low-light and well-lit images.
+
+    Beside MMPose's keys a sample carries ``split``, a row of the results table, and
+    ``lighting``; with ``lighting='paired'`` instead of the latter ``img_path`` is the
+    low-light image and ``well_lit_path`` its partner. In training ``keypoints_visible`` is
+    (1, K, 2) float32: labelled (v > 0) and visible (v > 1); MMPose's ``GenerateTarget``
+    hands the first to every codec as ``keypoints_visible`` and the second to codecs that ask
+    for ``keypoints_visible_weights``. In testing, where nothing takes the two apart, it is
+    (1, K): labelled. Annotations without a labelled joint are left out, as in the official
+    code; ``num_keypoints`` is counted, since the files' own is sometimes wrong.
+
+    Args:
+        lighting (str): ``'paired'``, ``'low_light'`` or ``'well_lit'``. Annotation files of
+            the other lighting serve as well: their images are mapped to the partners.
+        ann_file (str): See :func:`find_annotation`.
+        data_root (str): Folder of the data set. Defaults to ``'data/ExLPose'``.
+        split (str, optional): Defaults to what ``ann_file`` and ``lighting`` tell: LL, LL-N,
+            LL-H, LL-E, LL-A or WL.
+        pair_file (str, optional): Lines of ``<bright path> <dark path>``. Defaults to
+            ``brightPath2darkPath.txt`` if the data root has it, else pairs are found by name.
+        data_prefix (dict): ``img``, if given, is the only folder where images are looked for.
+        **kwargs: As for :class:`mmpose.datasets.BaseCocoStyleDataset`.
+
+    Raises:
+        MissingFileError: If an annotation file or an image is not on disk.
+        PairingError: If an image has no partner, several, or one of another size.
+        DatasetError: If ``lighting`` is unknown, an annotation has not K joints, or a path in
+            the annotation file leads out of the data root.
+    """
+
+    METAINFO: dict = METAINFO
+
+    def __init__(self,
+                 lighting: str = 'paired',
+                 ann_file: str = 'ExLPose_train_LL.json',
+                 data_root: Optional[str] = 'data/ExLPose',
+                 split: Optional[str] = None,
+                 pair_file: Optional[str] = None,
+                 data_prefix: dict = dict(img=''),
+                 **kwargs) -> None:
+        if lighting not in ('paired', *LIGHTINGS):
+            raise DatasetError(f"unknown lighting {lighting!r}; use one of {('paired', *LIGHTINGS)}")
+        self.lighting = lighting
+        self.split = split or self._default_split(ann_file)
+        self.pair_file = pair_file
+        self._searches_images = not data_prefix.get('img')
+        super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, **kwargs)
+
+    def _default_split(self, ann_file: str) -> str:
+        stem = osp.splitext(osp.basename(ann_file))[0]
+        name = stem.rpartition('_')[2]
+        if self.lighting == 'well_lit':
+            return 'WL'
+        if name == 'WL':
+            return 'LL-A' if '_test_' in stem else 'LL'
+        return SHORT_SPLITS.get(name, name if name in LONG_SPLITS else 'LL')
+
+    def _join_prefix(self) -> None:
+        # find_annotation joins the data root, and only when data are loaded.
+        ann_file = self.ann_file
+        super()._join_prefix()
+        self.ann_file = ann_file
+
+    def load_data_list(self) -> List[dict]:
+        """Load annotations or detections, and find the image files of each.
+
+        Returns:
+            list[dict]: One dict per person (top-down) or per image (bottom-up).
+        """
+        self.ann_file = find_annotation(self.data_root, self.ann_file)
+        prefix, self.data_prefix = self.data_prefix, dict(img='')
+        try:
+            data_list = super().load_data_list()
+        finally:
+            self.data_prefix = prefix
+        images = self._find_images(info['img_path'] for info in data_list)
+        for info in data_list:
+            info.update(images[info['img_path']], split=self.split)
+        return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
+        """Parse an annotation; None if it has no labelled joint."""
+        annotation = raw_data_info['raw_ann_info']
+        keypoints, joints = annotation.get('keypoints'), self.metainfo['num_keypoints']
+        if keypoints and len(keypoints) != 3 * joints:
+            raise DatasetError(f'{self.ann_file}: annotation {annotation.get("id")} has '
+                               f'{len(keypoints) / 3:g} keypoints, expected {joints}')
+        info = super().parse_data_info(raw_data_info) if keypoints else None
+        if info is None or not any(keypoints[2::3]):
+            return None
+        visibility = np.array(keypoints[2::3])[None]
+        labelled, visible = (np.float32(visibility > level) for level in (0, 1))
+        info['num_keypoints'] = int(labelled.sum())
+        info['keypoints_visible'] = (
+            labelled if self.test_mode else np.stack([labelled, visible], axis=-1))
+        return info
+
+    def _find_images(self, names: Iterable[str]) -> Dict[str, dict]:
+        """Map the file names of the annotation file to the path keys of a sample."""
+        names = list(dict.fromkeys(names))
+        finder = ImageFinder(self._image_bases(), self._find_pair_file())
+        found, errors = {}, []
+        for name in names:
+            try:
+                found[name] = self._find_image(finder, name)
+            except DatasetError as error:
+                errors.append(error)
+        if self.lighting == 'paired':
+            errors += shared_partners(found.values())
+        if errors:
+            more = f' ({len(errors) - 1} more of {len(names)} images)' if errors[1:] else ''
+            raise type(errors[0])(f'{self.ann_file}: {errors[0]}{more}')
+        return found
+
+    def _find_image(self, finder: ImageFinder, name: str) -> dict:
+        if self.lighting != 'paired':
+            return dict(img_path=finder.find(name, self.lighting), lighting=self.lighting)
+        low_light = finder.find(name, 'low_light')
+        well_lit = finder.partner(low_light, 'well_lit')
+        check_sizes(low_light, well_lit)
+        return dict(img_path=low_light, well_lit_path=well_lit)
+
+    def _image_bases(self) -> List[str]:
+        if not self._searches_images:
+            return [self.data_prefix['img']]
+        return [*(osp.join(self.data_root or '', folder) for folder in IMAGE_DIRS),
+                osp.dirname(self.ann_file)]
+
+    def _find_pair_file(self) -> Optional[str]:
+        places = [osp.join(self.data_root or '', self.pair_file or PAIR_FILE), self.pair_file or '']
+        for place in places:
+            if osp.isfile(place):
+                return place
+        if self.pair_file:
+            raise MissingFileError(f'no pair_file {self.pair_file!r}; looked for {", ".join(places)}')
+        return None
+
+
+@DATASETS.register_module()
+class ExLPoseOCNDataset(ExLPoseDataset):
+    """ExLPose-OCN (paper, section 3): night photographs of two other cameras, for testing.
+
+    There are no well-lit partners. ``lighting`` is ``'low_light'``; see
+    :class:`ExLPoseDataset` for the other keys.
+
+    Args:
+        ann_file (str): See :func:`find_annotation`.
+        data_root (str): Folder of the data set. Defaults to ``'data/ExLPose'``.
+        split (str, optional): Row of the results table. Defaults to the camera that
+            ``ann_file`` names, A7M3 or RICOH3.
+        **kwargs: As for :class:`mmpose.datasets.BaseCocoStyleDataset`.
+
+    Raises:
+        DatasetError: As :class:`ExLPoseDataset`, or if ``ann_file`` names no camera.
+    """
+
+    def __init__(self,
+                 ann_file: str = 'ExLPose-OC_test_A7M3.json',
+                 data_root: Optional[str] = 'data/ExLPose',
+                 split: Optional[str] = None,
+                 **kwargs) -> None:
+        super().__init__(
+            lighting='low_light', ann_file=ann_file, data_root=data_root, split=split, **kwargs)
+
+    def _default_split(self, ann_file: str) -> str:
+        for split in OCN_SPLITS:
+            if split in osp.basename(ann_file):
+                return split
+        raise DatasetError(f'{ann_file!r} names no camera of {OCN_SPLITS}; set split')

@@ -1,0 +1,169 @@
+"""Lighting conditions, lighting-specific batch normalisation (LSBN) and taps.
+
+The paper (Lee et al., CVPR 2023, section 4.2) normalises low-light and well-lit
+features separately while both lightings share every convolution.
+"""
+from contextlib import ExitStack, contextmanager
+from typing import Dict, Iterable, Iterator, Optional
+
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+LIGHTINGS = ('low_light', 'well_lit')
+"""The two lighting conditions. Their order is the index of LSBN's copies."""
+
+
+class LightingError(RuntimeError):
+    """An LSBN layer ran outside of a ``with lighting(...)`` block."""
+
+
+def check_lighting(name: str) -> str:
+    """Return ``name`` if it is one of :data:`LIGHTINGS`, else raise ``ValueError``."""
+    if name not in LIGHTINGS:
+        raise ValueError(f'unknown lighting {name!r}; use one of {LIGHTINGS}')
+    return name
+
+
+@MODELS.register_module()
+class LSBN2d(nn.Module):
+    """Lighting-specific batch normalisation: one ``BatchNorm2d`` per lighting.
+
+    ``bns[0]`` normalises low light, ``bns[1]`` well-lit features. Which one runs is
+    set by :func:`lighting`. Use it in any backbone that honours ``norm_cfg``::
+
+        backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='LSBN2d'))
+
+    A state dict with plain batch norm entries (``weight``, ``bias``, ``running_*``)
+    loads strictly: it is copied into both lightings, as the official code starts
+    both from ImageNet's. The official keys (``bns.{0,1}.*``) load as they are.
+
+    Args:
+        num_features (int): Number of channels C.
+        **kwargs: As for :class:`torch.nn.BatchNorm2d`.
+
+    Shape: (B, C, H, W) to (B, C, H, W). B: batch, C: channels.
+
+    Raises:
+        LightingError: ``forward`` outside of :func:`lighting`. This includes the
+            recomputation of activation checkpointing (``with_cp=True``), which
+            happens after the block was left.
+    """
+
+    # mmcv derives the submodule names of backbones ('bn1', ...) from this.
+    _abbr_ = 'bn'
+
+    def __init__(self, num_features: int, **kwargs) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.bns = nn.ModuleList(nn.BatchNorm2d(num_features, **kwargs) for _ in LIGHTINGS)
+        self.active: Optional[str] = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.active is None:
+            raise LightingError(
+                'LSBN2d does not know the lighting of its input: run the network inside '
+                "`with lighting(network, 'low_light')`. With activation checkpointing "
+                '(with_cp=True) the backward pass runs outside of it: set with_cp=False.')
+        return self.bns[LIGHTINGS.index(self.active)](x)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+        names = set(self.bns[0].state_dict())
+        for name in names & {key[len(prefix):] for key in state_dict if key.startswith(prefix)}:
+            value = state_dict.pop(prefix + name)
+            for i in range(len(LIGHTINGS)):
+                state_dict[f'{prefix}bns.{i}.{name}'] = value
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def lsbn_layers(module: nn.Module) -> list:
+    """All :class:`LSBN2d` layers in ``module``."""
+    return [m for m in module.modules() if isinstance(m, LSBN2d)]
+
+
+@contextmanager
+def lighting(module: nn.Module, name: str) -> Iterator[None]:
+    """Run ``module`` under one lighting: every LSBN in it uses that copy.
+
+    A module without LSBN is left as it is. Blocks nest; leaving one restores what was
+    active before, also after an exception.
+
+    Args:
+        module (nn.Module): The network, or any part of it.
+        name (str): One of :data:`LIGHTINGS`.
+
+    Raises:
+        ValueError: If ``name`` is not a lighting.
+    """
+    check_lighting(name)
+    layers = lsbn_layers(module)
+    before = [layer.active for layer in layers]
+    try:
+        for layer in layers:
+            layer.active = name
+        yield
+    finally:
+        for layer, active in zip(layers, before):
+            layer.active = active
+
+
+@contextmanager
+def tap(module: nn.Module, layers: Iterable[str]) -> Iterator[Dict[str, Tensor]]:
+    """Collect the outputs of named submodules while the block is open.
+
+    Args:
+        module (nn.Module): The network.
+        layers (Iterable[str]): Submodule names as in ``module.named_modules()``.
+
+    Yields:
+        dict: Name to output (B, C, H, W), filled by each forward pass. A layer that
+        returns several maps (HRNet's stages) fills ``name.0``, ``name.1``, ....
+
+    Raises:
+        ValueError: If a name is no submodule of ``module``.
+    """
+    layers = list(layers)
+    check_taps(module, layers)
+    taps: Dict[str, Tensor] = {}
+
+    def hook(name):
+        def keep(_module, _inputs, output):
+            if isinstance(output, Tensor):
+                taps[name] = output
+            else:
+                taps.update({f'{name}.{i}': out for i, out in enumerate(output)})
+        return keep
+
+    with ExitStack() as stack:
+        for name in layers:
+            handle = module.get_submodule(name).register_forward_hook(hook(name))
+            stack.callback(handle.remove)
+        yield taps
+
+
+def check_taps(module: nn.Module, layers: Iterable[str]) -> None:
+    """Raise ``ValueError`` if a layer name is no submodule of ``module``."""
+    known = dict(module.named_modules())
+    unknown = [name for name in layers if not name or name not in known]
+    if unknown:
+        top = [name for name, _ in module.named_children()]
+        raise ValueError(f'{type(module).__name__} has no layer {unknown}; its top-level layers '
+                         f'are {top}, deeper ones are written with dots')
+
+
+def check_lsbn(module: nn.Module) -> None:
+    """Raise ``ValueError`` unless every batch norm of ``module`` is lighting-specific.
+
+    Some backbones build part of their norms without looking at ``norm_cfg``; such a
+    network would mix the statistics of both lightings silently.
+    """
+    inside = {id(bn) for layer in lsbn_layers(module) for bn in layer.bns}
+    bare = [name for name, m in module.named_modules()
+            if isinstance(m, _BatchNorm) and id(m) not in inside]
+    kind = type(module).__name__
+    if not inside:
+        raise ValueError(f'{kind} has no batch norm that norm_cfg=dict(type="LSBN2d") could '
+                         'replace; use a backbone with BN, or leave LSBN2d out')
+    if bare:
+        raise ValueError(f'{kind} ignores norm_cfg in {len(bare)} layers ({", ".join(bare[:3])}, '
+                         '...), which stay shared by both lightings; use another backbone')

@@ -1,0 +1,102 @@
+"""The style loss between lightings, and a heatmap loss that learns in few epochs."""
+from typing import List, Sequence
+
+import torch
+from mmpose.registry import MODELS
+from torch import Tensor, nn
+
+
+def gram(features: Tensor) -> Tensor:
+    """Gram matrices of feature maps, divided by the number of positions.
+
+    Args:
+        features (Tensor): (B, C, H, W).
+
+    Returns:
+        Tensor: (B, C, C), float32. The features are divided by sqrt(H W) *before* the
+        product, since conv1's plain Gram matrix exceeds the range of float16.
+    """
+    flat = features.float().flatten(2)
+    flat = flat / flat.shape[-1]**0.5
+    return flat @ flat.transpose(1, 2)
+
+
+@MODELS.register_module()
+class GramLoss(nn.Module):
+    r"""Distance between the neural styles of two lightings (LUPI, paper section 4.3).
+
+    For L layers with features F of shape (B, C, H, W) and G = F F^T per sample:
+
+    .. math:: \frac{w}{L} \sum_l \frac{1}{B} \sum_b
+              \frac{\mathrm{mean}_{C \times C} (G^{wl}_{lb} - G^{ll}_{lb})^2}{(H_l W_l)^2}
+
+    The well-lit side is the teacher and gets no gradient.
+
+    Deviation from the official code: that *sums* over the samples of the batch, so its
+    weight grows with the batch size. This loss takes the *mean*. The official weight is
+    1e-4 on (batch sum, mean over five layers) / 4, so the same value here is
+    ``1e-4 * B / 4``: 8e-4 at the paper's batch of 32 pairs.
+
+    Args:
+        loss_weight (float): w. Defaults to 8e-4.
+    """
+
+    def __init__(self, loss_weight: float = 8e-4) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> List[Tensor]:
+        """Compare L layers.
+
+        Args:
+            low_light (Sequence[Tensor]): L student features (B, C, H, W).
+            well_lit (Sequence[Tensor]): L teacher features of the same shapes.
+
+        Returns:
+            list[Tensor]: L scalars whose sum is the loss (mmengine adds up lists).
+
+        Raises:
+            ValueError: If the numbers of layers or a layer's shapes differ.
+        """
+        if len(low_light) != len(well_lit):
+            raise ValueError(f'{len(low_light)} low-light layers against {len(well_lit)} well-lit ones')
+        scale = self.loss_weight / max(len(low_light), 1)
+        return [scale * self._distance(low, well) for low, well in zip(low_light, well_lit)]
+
+    @staticmethod
+    def _distance(low: Tensor, well: Tensor) -> Tensor:
+        if low.shape != well.shape:
+            raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, '
+                             f'well lit {tuple(well.shape)}')
+        with torch.autocast(low.device.type, enabled=False):
+            return (gram(well.detach()) - gram(low)).square().mean()
+
+
+@MODELS.register_module()
+class HeatmapCrossEntropyLoss(nn.Module):
+    """Cross-entropy over the positions of a heatmap of logits.
+
+    For small budgets: the mean squared error of a heatmap is nearly met by predicting
+    zeros, which a short training does not leave. Goes with
+    :class:`~exlpose_mm.codecs.SoftmaxHeatmap` in any MMPose heatmap head.
+
+    Args:
+        loss_weight (float): Defaults to 1.
+    """
+
+    def __init__(self, loss_weight: float = 1.) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+
+    def forward(self, output: Tensor, target: Tensor, target_weights: Tensor) -> Tensor:
+        """Mean over the labelled joints.
+
+        Args:
+            output (Tensor): Logits (B, K, H, W).
+            target (Tensor): Heatmaps (B, K, H, W) >= 0; normalised to a sum of 1 here.
+            target_weights (Tensor): (B, K), 0 for a joint without a label.
+        """
+        target = target.flatten(2)
+        target = target / target.sum(-1, keepdim=True).clamp(min=1e-6)
+        nll = -(target * output.float().flatten(2).log_softmax(-1)).sum(-1)
+        return self.loss_weight * (nll * target_weights).sum() / target_weights.sum().clamp(min=1)

@@ -1,0 +1,246 @@
+"""Average precision of each row of the results table, from one pass over the test data."""
+import os
+import os.path as osp
+from contextlib import redirect_stdout
+from io import StringIO
+from tempfile import TemporaryDirectory
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+from mmengine.fileio import dump, load
+from mmengine.logging import MMLogger
+from mmpose.evaluation.metrics import CocoMetric
+from mmpose.registry import METRICS
+from xtcocotools.coco import COCO
+
+from .datasets import find_annotation
+
+COLUMNS = {'AP': 'AP', 'AP50': 'AP .5', 'AP75': 'AP .75', 'AR': 'AR'}
+"""Names of the columns in the table and in :class:`CocoMetric`."""
+
+
+class SplitError(ValueError):
+    """A sample belongs to no row of the table, or not to the row's ground truth."""
+
+
+@METRICS.register_module()
+class LightingCocoMetric(CocoMetric):
+    """COCO keypoint AP and AR per lighting split, and over unions of splits.
+
+    The protocol is the official code's (paper, section 5): OKS with area 0.53 w h, ground
+    truth without a labelled joint is ignored, at most 20 people an image, no NMS, and the
+    mean score of the joints ranks people. ``num_keypoints`` decides what is ignored in some
+    COCO tools and is sometimes wrong in the files, so it is counted anew from v > 0.
+
+    Results, as shares of 1: ``<row>/AP``, ``AP50``, ``AP75``, ``AR`` and, for top-down
+    testing on the annotated boxes, ``OKS``: the mean over labelled people of the similarity
+    of their own prediction, 0 where there is none.
+
+    Args:
+        ann_files (dict[str, str]): Ground truth of each split that samples may carry.
+        data_root (str, optional): If given, ``ann_files`` are found in it by
+            :func:`~exlpose_mm.datasets.find_annotation`.
+        unions (dict[str, Sequence[str]]): Rows over several splits. Equal image ids in two
+            splits are two images. A union is left out if a part of it was not tested.
+        table_prefix (str, optional): Writes the table to ``<table_prefix>.json`` (shares)
+            and ``<table_prefix>.md`` (percent).
+        use_area, iou_type, score_mode, nms_mode, **kwargs: As for
+            :class:`mmpose.evaluation.CocoMetric`.
+
+    Raises:
+        MissingFileError: If a ground truth file does not exist.
+        SplitError: If a sample carries no split, one that is not in ``ann_files``, or an
+            image id that its split's file does not know.
+    """
+
+    default_prefix = None
+
+    def __init__(self,
+                 ann_files: Dict[str, str],
+                 data_root: Optional[str] = None,
+                 unions: Dict[str, Sequence[str]] = {'LL-A': ('LL-N', 'LL-H', 'LL-E')},
+                 table_prefix: Optional[str] = None,
+                 use_area: bool = False,
+                 iou_type: str = 'keypoints',
+                 score_mode: str = 'keypoint',
+                 nms_mode: str = 'none',
+                 prefix: Optional[str] = None,
+                 **kwargs) -> None:
+        # BaseMetric warns of every metric without a prefix; here the row's name is one.
+        super().__init__(ann_file=None, use_area=use_area, iou_type=iou_type,
+                         score_mode=score_mode, nms_mode=nms_mode,
+                         prefix=prefix or type(self).__name__, **kwargs)
+        self.prefix = prefix
+        # Not None: CocoMetric then leaves the ground truth to this class.
+        self.coco = COCO()
+        self.ann_files = {split: find_annotation(data_root, path)
+                          for split, path in ann_files.items()}
+        self.ground_truths = {split: _load_ground_truth(path) for split, path in self.ann_files.items()}
+        self.unions = {name: tuple(parts) for name, parts in unions.items()}
+        self.table_prefix = table_prefix
+
+    def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
+        """Remember predictions together with their split and annotation id.
+
+        Args:
+            data_batch (Sequence[dict]): Not used.
+            data_samples (Sequence[dict]): With ``split``, ``id``, ``img_id``, ``gt_instances``
+                and ``pred_instances`` of ``keypoints`` (N, K, 2) in pixels of the image and
+                ``keypoint_scores`` (N, K).
+
+        Raises:
+            SplitError: If ``split`` is missing or unknown.
+        """
+        splits = [self._split_of(sample) for sample in data_samples]
+        first = len(self.results)
+        super().process(data_batch, data_samples)
+        for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
+            annotation = sample.get('raw_ann_info')
+            own = isinstance(annotation, dict) and annotation['id'] == sample['id']
+            pred.update(split=split, annotation_id=sample['id'] if own else None)
+
+    def _split_of(self, sample: dict) -> str:
+        split = sample.get('split')
+        if split is None:
+            raise SplitError(
+                f'the sample {sample.get("img_path")} carries no "split": ExLPoseDataset or '
+                'SimulateLowLight sets it, and PackPairedInputs (or PackPoseInputs with "split" '
+                'in its meta_keys) hands it on')
+        if split not in self.ground_truths:
+            raise SplitError(f'no ground truth for split {split!r} of {sample.get("img_path")}: '
+                             f'ann_files has {tuple(self.ground_truths)}')
+        return split
+
+    def compute_metrics(self, results: List[Tuple[dict, dict]]) -> Dict[str, float]:
+        """Compute ``<row>/<column>`` of each row, and write the table.
+
+        Rows come in the order of ``ann_files``, then of ``unions``.
+
+        Raises:
+            SplitError: If a prediction's image is not in the ground truth of its split.
+        """
+        logger = MMLogger.get_current_instance()
+        seen = {pred['split'] for pred, _ in results}
+        table = {}
+        for row, parts in [*((split, (split, )) for split in self.ann_files), *self.unions.items()]:
+            if row in table:
+                continue
+            missing = [part for part in parts if part not in seen]
+            if missing:
+                logger.info(f'{row} is left out: no sample of {", ".join(missing)} was tested')
+            else:
+                table[row] = self._evaluate_row(row, parts, results)
+        if table:
+            logger.info('AP, AR and OKS in percent\n' + _text_table(table))
+            self._write(table)
+        return {f'{row}/{column}': value
+                for row, values in table.items() for column, value in values.items()}
+
+    def _evaluate_row(self, row: str, parts: Sequence[str], results: list) -> Dict[str, float]:
+        ground_truth, image_ids = self._merge(parts)
+        selected = [(dict(pred, img_id=self._image_id(pred, image_ids)), gt)
+                    for pred, gt in results if pred['split'] in parts]
+        all_rows_prefix = self.outfile_prefix
+        self.outfile_prefix = all_rows_prefix and f'{all_rows_prefix}.{row}'
+        try:
+            # A file, because 'keypoints_crowd' reads the ground truth from disk once more.
+            with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
+                dump(ground_truth, osp.join(folder, 'ground_truth.json'))
+                self.coco = COCO(osp.join(folder, 'ground_truth.json'))
+                stats = super().compute_metrics(selected)
+        finally:
+            self.outfile_prefix = all_rows_prefix
+        values = {column: float(stats[name]) for column, name in COLUMNS.items()}
+        oks = self._mean_oks(parts, [pred for pred, _ in selected])
+        return values if oks is None else {**values, 'OKS': oks}
+
+    def _image_id(self, pred: dict, image_ids: Dict[tuple, int]) -> int:
+        split, image_id = pred['split'], pred['img_id']
+        if (image_id, split) not in image_ids:
+            raise SplitError(f'image {image_id} of split {split!r} is not in its ground truth '
+                             f'{self.ann_files[split]}')
+        return image_ids[image_id, split]
+
+    def _merge(self, parts: Sequence[str]) -> Tuple[dict, Dict[tuple, int]]:
+        """Join the ground truths of splits under new ids.
+
+        Images are numbered in the order of (id, split). Ties between scores fall in this
+        order; for splits with disjoint ids it is that of one file with all of them.
+
+        Returns:
+            tuple: The joint ground truth, and the new id of each (image id, split).
+        """
+        images = {(image['id'], split): image for split in parts
+                  for image in self.ground_truths[split]['images']}
+        image_ids = {key: number for number, key in enumerate(sorted(images), 1)}
+        annotations = [
+            dict(annotation, image_id=image_ids[annotation['image_id'], split])
+            for split in parts for annotation in self.ground_truths[split]['annotations']]
+        joint = dict(
+            images=[dict(images[key], id=number) for key, number in image_ids.items()],
+            annotations=[dict(annotation, id=number)
+                         for number, annotation in enumerate(annotations, 1)],
+            categories=self.ground_truths[parts[0]]['categories'])
+        return joint, image_ids
+
+    def _mean_oks(self, parts: Sequence[str], preds: Sequence[dict]) -> Optional[float]:
+        """Mean OKS of labelled people and their own predictions; None if not top-down."""
+        converted = self.pred_converter or self.gt_converter
+        if converted or any(pred['annotation_id'] is None for pred in preds):
+            return None
+        own = {(pred['split'], pred['annotation_id']): pred['keypoints'][0] for pred in preds}
+        similarities = [
+            self._oks(own.get((split, annotation['id'])), annotation)
+            for split in parts for annotation in self.ground_truths[split]['annotations']
+            if annotation['num_keypoints'] and not annotation['iscrowd']]
+        return float(np.mean(similarities)) if similarities else None
+
+    def _oks(self, keypoints: Optional[np.ndarray], annotation: dict) -> float:
+        """Object keypoint similarity of (K, 2) keypoints and an annotation."""
+        if keypoints is None:
+            return 0.0
+        labels = np.reshape(annotation['keypoints'], (-1, 3))
+        width, height = annotation['bbox'][2:]
+        area = annotation['area'] if self.use_area else 0.53 * width * height
+        distances = np.square(keypoints[:, :2] - labels[:, :2]).sum(axis=1)
+        variances = np.square(2 * np.asarray(self.dataset_meta['sigmas'], dtype=np.float64))
+        similarities = np.exp(-distances / (2 * variances * (area + np.spacing(1))))
+        return float(similarities[labels[:, 2] > 0].mean())
+
+    def _write(self, table: Dict[str, Dict[str, float]]) -> None:
+        if self.table_prefix:
+            os.makedirs(osp.dirname(osp.abspath(self.table_prefix)), exist_ok=True)
+            dump(table, f'{self.table_prefix}.json', indent=2)
+            with open(f'{self.table_prefix}.md', 'w', encoding='utf-8') as file:
+                file.write(_markdown_table(table) + '\n')
+
+
+def _load_ground_truth(path: str) -> dict:
+    """Load an annotation file; joints are counted anew, annotations without image left out."""
+    dataset = load(path)
+    known = {image['id'] for image in dataset['images']}
+    dataset['annotations'] = [
+        dict(annotation, iscrowd=annotation.get('iscrowd', 0),
+             num_keypoints=sum(v > 0 for v in annotation['keypoints'][2::3]))
+        for annotation in dataset['annotations'] if annotation['image_id'] in known]
+    return dataset
+
+
+def _cells(table: Dict[str, Dict[str, float]]) -> List[List[str]]:
+    columns = list(dict.fromkeys(column for values in table.values() for column in values))
+    rows = [[row, *(f'{100 * values[column]:.1f}' if column in values else '-'
+                    for column in columns)] for row, values in table.items()]
+    return [['split', *columns], *rows]
+
+
+def _text_table(table: Dict[str, Dict[str, float]]) -> str:
+    cells = _cells(table)
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+                     for row in cells)
+
+
+def _markdown_table(table: Dict[str, Dict[str, float]]) -> str:
+    header, *rows = _cells(table)
+    rule = ['---', *['---:'] * (len(header) - 1)]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in [header, rule, *rows])

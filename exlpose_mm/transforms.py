@@ -1,0 +1,238 @@
+"""Pipeline transforms for one lighting or for a pair of them.
+
+A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose's geometric
+transforms take such a list as frames of one scene and move both alike.
+"""
+import zlib
+from typing import List, Optional, Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmcv.transforms import Compose
+from mmpose.datasets.transforms import LoadImage, PackPoseInputs
+from mmpose.registry import TRANSFORMS
+
+from .camera import LEVELS, Camera
+from .lighting import LIGHTINGS, check_lighting
+
+SPLITS = dict(normal='LL-N', hard='LL-H', extreme='LL-E')
+"""Row of the results table for each level of simulated darkness."""
+
+
+class ImageError(ValueError):
+    """An image cannot be read, or does not fit its partner."""
+
+
+@TRANSFORMS.register_module()
+class LoadPairedImages(LoadImage):
+    """Load a low-light image and its well-lit partner.
+
+    Required keys: ``img_path`` (low light), ``well_lit_path``. Added keys: ``img``, a list
+    of two (H, W, 3) uint8 BGR arrays; ``lighting``; ``img_shape``, ``ori_shape``.
+
+    Args:
+        **kwargs: As for :class:`mmpose.datasets.transforms.LoadImage`.
+
+    Raises:
+        ImageError: If an image cannot be read or the two differ in size; names the files.
+    """
+
+    def transform(self, results: dict) -> dict:
+        paths = [results['img_path'], results['well_lit_path']]
+        images = [self._load(path) for path in paths]
+        shapes = [image.shape[:2] for image in images]
+        if shapes[0] != shapes[1]:
+            raise ImageError(f'the images of a pair differ in size (h, w): {paths[0]} {shapes[0]}, '
+                             f'{paths[1]} {shapes[1]}')
+        results.update(img=images, lighting=LIGHTINGS, img_shape=shapes[0], ori_shape=shapes[0])
+        return results
+
+    def _load(self, path: str) -> np.ndarray:
+        try:
+            return super().transform(dict(img_path=path))['img']
+        except Exception as error:
+            raise ImageError(f'cannot read image {path}: {error}') from error
+
+
+@TRANSFORMS.register_module()
+class OnLighting(BaseTransform):
+    """Apply transforms to the image of one lighting only.
+
+    On a pair, the wrapped transforms see a copy of the results with that lighting's image
+    alone; only ``img`` comes back, so they must be photometric. On a single image they run
+    if its lighting is this one, else nothing happens.
+
+    Args:
+        lighting (str): One of :data:`~exlpose_mm.lighting.LIGHTINGS`.
+        transforms (list[dict]): The photometric steps.
+
+    Raises:
+        ValueError: If the lighting is unknown, or a wrapped transform changes the image
+            size.
+        KeyError: If a sample carries no ``lighting``.
+    """
+
+    def __init__(self, lighting: str, transforms: List[dict]) -> None:
+        self.lighting = check_lighting(lighting)
+        self.transforms = Compose([TRANSFORMS.build(cfg) for cfg in transforms])
+
+    def transform(self, results: dict) -> dict:
+        lighting = _lighting_of(results)
+        if isinstance(lighting, str):
+            return self.transforms(results) if lighting == self.lighting else results
+        index = lighting.index(self.lighting)
+        before = results['img'][index]
+        after = self.transforms({**results, 'img': before, 'lighting': self.lighting})['img']
+        if after.shape[:2] != before.shape[:2]:
+            raise ValueError(f'OnLighting takes photometric transforms, but {self.transforms} turned '
+                             f'{before.shape} into {after.shape}')
+        results['img'] = [after if i == index else image for i, image in enumerate(results['img'])]
+        return results
+
+
+@TRANSFORMS.register_module()
+class ScaleToMean(BaseTransform):
+    """Scale every channel of the whole frame to a given mean (paper, section 5.1).
+
+    The image is multiplied by ``255 * mean / (channel mean)``, in float32, not clipped. It
+    belongs before cropping: the mean is the frame's, not the person's. A channel that is
+    zero everywhere stays zero.
+
+    Args:
+        mean (float): Wanted mean as a share of 255. Defaults to 0.4, the paper's.
+
+    Raises:
+        ValueError: If ``mean`` is not in (0, 1].
+    """
+
+    def __init__(self, mean: float = 0.4) -> None:
+        if not 0 < mean <= 1:
+            raise ValueError(f'ScaleToMean takes a mean in (0, 1], got {mean}')
+        self.mean = mean
+
+    def transform(self, results: dict) -> dict:
+        image = results['img']
+        channel_means = np.array(cv2.mean(image)[:3])
+        gain = 255 * self.mean / np.where(channel_means > 0, channel_means, np.inf)
+        results['img'] = image * gain.astype(np.float32)
+        return results
+
+
+@TRANSFORMS.register_module()
+class SimulateLowLight(BaseTransform):
+    """Make the dark partner of a well-lit image with :class:`~exlpose_mm.camera.Camera`.
+
+    Turns the sample of any MMPose dataset into a ``[low, well]`` pair, or, for testing,
+    into its low-light image alone.
+
+    Args:
+        level (str | Sequence[float]): ``'normal'``, ``'hard'`` or ``'extreme'``
+            (:data:`~exlpose_mm.camera.LEVELS`), or a range ``(low, high)`` of the dark
+            frame's mean in DN, drawn log-uniformly from numpy's global state, which
+            mmengine seeds per worker.
+        paired (bool): Keep the well-lit image as the partner. Defaults to True.
+        camera (dict, optional): Other parameters of ``Camera``.
+        seed (int): A named level is for testing: its noise is a function of this seed,
+            the level and ``img_id`` only, so that two runs see the same pixels.
+
+    Raises:
+        ValueError: If the level is unknown or the range is not 0 < low <= high <= 255.
+    """
+
+    def __init__(self, level, paired: bool = True, camera: Optional[dict] = None,
+                 seed: int = 0) -> None:
+        self.level, self.paired, self.seed = level, paired, seed
+        self.camera = camera or {}
+        Camera(**self.camera)
+        if isinstance(level, str):
+            if level not in LEVELS:
+                raise ValueError(f'unknown darkness level {level!r}; use one of {tuple(LEVELS)}, '
+                                 'or a range (low, high) of the mean in DN')
+        elif len(level) != 2 or not 0 < level[0] <= level[1] <= 255:
+            raise ValueError(f'a range of darkness is 0 < low <= high <= 255 DN, got {level}')
+
+    def transform(self, results: dict) -> dict:
+        well_lit = results['img']
+        mean, rng = self._draw(results)
+        low_light = Camera(**{**self.camera, 'mean': mean}).expose(well_lit, rng)
+        if self.paired:
+            results.update(img=[low_light, well_lit], lighting=LIGHTINGS)
+        else:
+            results.update(img=low_light, lighting='low_light')
+        if isinstance(self.level, str):
+            results['split'] = SPLITS[self.level]
+        return results
+
+    def _draw(self, results: dict):
+        if isinstance(self.level, str):
+            entropy = (self.seed, zlib.crc32(self.level.encode()), int(results['img_id']))
+            return LEVELS[self.level], np.random.default_rng(entropy)
+        low, high = np.log(self.level)
+        mean = float(np.exp(np.random.uniform(low, high)))
+        return mean, np.random.default_rng(np.random.randint(2**31))
+
+
+@TRANSFORMS.register_module()
+class TagLighting(BaseTransform):
+    """Say under which lighting an image runs, if nothing said so before.
+
+    Added key: ``lighting`` and, if ``lighting`` is given here, ``split``.
+
+    Args:
+        lighting (str, optional): The lighting of every image. By default it is read from
+            the whole frame: low light if the mean of all channels is below ``threshold``.
+        threshold (float): In DN. Defaults to 16: above the brightest low-light level,
+            below any image that a person would call lit.
+
+    Raises:
+        ValueError: If the lighting is unknown.
+    """
+
+    def __init__(self, lighting: Optional[str] = None, threshold: float = 16.0) -> None:
+        self.lighting = lighting and check_lighting(lighting)
+        self.threshold = threshold
+
+    def transform(self, results: dict) -> dict:
+        if 'lighting' in results:
+            return results
+        if self.lighting is not None:
+            results.update(lighting=self.lighting,
+                           split='WL' if self.lighting == 'well_lit' else 'LL-A')
+        else:
+            dark = results['img'].mean() < self.threshold
+            results['lighting'] = 'low_light' if dark else 'well_lit'
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackPairedInputs(PackPoseInputs):
+    """Pack a pair as one sample with two inputs, or a single image as MMPose does.
+
+    Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
+    ``PoseDataSample``. ``lighting``, ``split`` and ``well_lit_path`` join the meta keys.
+
+    Args:
+        meta_keys (Sequence[str]): Further meta keys.
+        **kwargs: As for :class:`mmpose.datasets.transforms.PackPoseInputs`.
+    """
+
+    LIGHTING_KEYS = ('lighting', 'split', 'well_lit_path')
+
+    def __init__(self, meta_keys: Sequence[str] = (), **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.meta_keys = (*self.meta_keys, *self.LIGHTING_KEYS, *meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        packed = super().transform(results)
+        lighting = results.get('lighting')
+        if isinstance(lighting, (tuple, list)):
+            packed['inputs'] = dict(zip(lighting, packed['inputs']))
+        return packed
+
+
+def _lighting_of(results: dict):
+    if 'lighting' not in results:
+        raise KeyError(f'the sample {results.get("img_path")} carries no "lighting": put TagLighting, '
+                       'LoadPairedImages or SimulateLowLight before OnLighting, or use ExLPoseDataset')
+    return results['lighting']

@@ -1,0 +1,82 @@
+"""GramLoss against per-sample loops that spell the official formula out."""
+import pytest
+import torch
+
+from exlpose_mm.losses import GramLoss
+
+SHAPES = [(4, 8, 6), (16, 4, 3), (32, 2, 2)]
+
+
+def features(batch=3, requires_grad=False, scale=1.):
+    torch.manual_seed(batch)
+    return [scale * torch.randn(batch, *shape).double().float() for shape in SHAPES]
+
+
+def official_lupi(low, well, weight):
+    """Sum over samples and layers, as the official code: `weight * 0.2 * ... / 4` for 5 layers."""
+    total = 0.
+    for f_low, f_well in zip(low, well):
+        channels, positions = f_low.shape[1], f_low.shape[2] * f_low.shape[3]
+        for b in range(len(f_low)):
+            difference = 0.
+            for i in range(channels):
+                for j in range(channels):
+                    g_low = (f_low[b, i] * f_low[b, j]).sum()
+                    g_well = (f_well[b, i] * f_well[b, j]).sum().detach()
+                    difference = difference + (g_well - g_low)**2
+            total = total + difference / channels**2 / positions**2 / len(low)
+    return weight * total / 4
+
+
+@pytest.mark.parametrize('batch', [1, 3])
+def test_equals_the_official_formula_in_value_and_gradient(batch):
+    well = features(batch)
+    low = [f.flip(0).roll(1, 1).mul(1.3).requires_grad_() for f in features(batch)]
+    want = official_lupi(low, well, weight=1e-4)
+    want_grads = torch.autograd.grad(want, low)
+    got = sum(GramLoss(loss_weight=1e-4 * batch / 4)(low, well))
+    got_grads = torch.autograd.grad(got, low)
+    torch.testing.assert_close(got, want)
+    for got_grad, want_grad in zip(got_grads, want_grads):
+        torch.testing.assert_close(got_grad, want_grad)
+
+
+def test_default_weight_is_the_official_one_at_batch_32():
+    assert GramLoss().loss_weight == pytest.approx(1e-4 * 32 / 4)
+
+
+def test_the_teacher_gets_no_gradient():
+    low, well = ([f.requires_grad_() for f in features()] for _ in range(2))
+    sum(GramLoss()([2 * f for f in low], well)).backward()
+    assert all(f.grad is None for f in well)
+    assert all(f.grad.abs().sum() > 0 for f in low)
+
+
+def test_zero_for_equal_styles_wherever_they_stand():
+    low = features()
+    shuffled = [f.flatten(2)[..., torch.randperm(f[0, 0].numel())].view_as(f) for f in low]
+    assert sum(GramLoss(1.)(shuffled, low)) < 1e-9
+    assert sum(GramLoss(1.)(shuffled, [1.1 * f for f in low])) > 1e-3
+
+
+def test_the_batch_size_does_not_change_it():
+    low, well = features(1), [2 * f for f in features(1)]
+    repeat = [[f.repeat(5, 1, 1, 1) for f in side] for side in (low, well)]
+    torch.testing.assert_close(sum(GramLoss()(*repeat)), sum(GramLoss()(low, well)))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_half_precision_features_do_not_overflow(dtype):
+    low = [torch.full((1, 8, 64, 48), 200., dtype=dtype)]
+    well = [torch.full((1, 8, 64, 48), 100., dtype=dtype)]
+    with torch.autocast('cpu', torch.bfloat16):
+        loss, = GramLoss(1.)(low, well)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, torch.tensor((200.**2 - 100.**2)**2))
+
+
+def test_shapes_that_differ():
+    with pytest.raises(ValueError, match=r'\(3, 4, 8, 6\).*\(3, 4, 8, 5\)'):
+        GramLoss()(features()[:1], [features()[0][..., :5]])
+    with pytest.raises(ValueError, match='3 low-light layers against 2'):
+        GramLoss()(features(), features()[:2])
