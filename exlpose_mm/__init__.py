@@ -3,12 +3,13 @@
 Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
-from .codecs import CPNHeatmap
+from .codecs import CPNHeatmap, SoftmaxHeatmap
+from .crops import BorderedAffine, CPNBBoxCenterScale
 from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .heads import CPNHead, DualTeacherHead
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
-from .losses import GramLoss
+from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
 from .transforms import (LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
                          SimulateLowLight, TagLighting)
@@ -16,8 +17,9 @@ from .transforms import (LoadPairedImages, OnLighting, PackPairedInputs, ScaleTo
 __version__ = '0.1.0'
 
 __all__ = [
-    'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'CPNHeatmap', 'CPNHead',
-    'DualTeacherHead', 'LightingDataPreprocessor', 'LightingPoseEstimator', 'ExLPoseDataset',
-    'ExLPoseOCNDataset', 'LightingCocoMetric', 'LoadPairedImages', 'OnLighting', 'ScaleToMean',
-    'SimulateLowLight', 'TagLighting', 'PackPairedInputs'
+    'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'HeatmapCrossEntropyLoss',
+    'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
+    'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
+    'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'SimulateLowLight', 'TagLighting',
+    'PackPairedInputs', 'CPNBBoxCenterScale', 'BorderedAffine'
 ]

@@ -10,4 +10,4 @@ model = dict(
         head=_base_.model.head,
         well_lit_teacher=dict(
             taps=['conv1.conv', 'layer2', 'layer3', 'layer5', 'layer7'],
-            loss=dict(type='GramLoss', loss_weight=0.1))))
+            loss=dict(type='GramLoss', loss_weight=8e-4))))

@@ -1,0 +1,62 @@
+# ExLPose in any of the folder layouts that its releases unpack to. Lee et al., "Human Pose
+# Estimation in Extremely Low-light Conditions", CVPR 2023.
+data_root = '{{$DATA_ROOT:data/ExLPose}}'
+
+codec = dict(type='CPNHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
+
+train_pipeline = [
+    dict(type='LoadPairedImages'),
+    dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
+    dict(type='CPNBBoxCenterScale', padding=1.25, scale_range=(0.7, 1.35)),
+    dict(type='BorderedAffine', input_size=codec['input_size']),
+    dict(type='GenerateTarget', encoder=codec),
+    dict(type='PackPairedInputs')
+]
+# Starts from a loaded or an unloaded image, so that MMPoseInferencer can use it as it is.
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='TagLighting'),
+    dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
+    dict(type='CPNBBoxCenterScale'),
+    dict(type='BorderedAffine', input_size=codec['input_size']),
+    dict(type='PackPairedInputs')
+]
+
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    persistent_workers=True,
+    drop_last=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='ExLPoseDataset',
+        data_root=data_root,
+        ann_file='ExLPose_train_LL.json',
+        pipeline=train_pipeline))
+
+test_set = dict(type='ExLPoseDataset', data_root=data_root, test_mode=True)
+ann_files = {
+    'LL-N': 'ExLPose_test_LL-N.json',
+    'LL-H': 'ExLPose_test_LL-H.json',
+    'LL-E': 'ExLPose_test_LL-E.json',
+    'WL': 'ExLPose_test_WL.json'
+}
+val_dataloader = dict(
+    batch_size=32,
+    num_workers=4,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type='CombinedDataset',
+        metainfo=dict(from_file='configs/_base_/datasets/exlpose.py'),
+        datasets=[
+            dict(lighting='low_light', ann_file=ann_files['LL-N'], **test_set),
+            dict(lighting='low_light', ann_file=ann_files['LL-H'], **test_set),
+            dict(lighting='low_light', ann_file=ann_files['LL-E'], **test_set),
+            dict(lighting='well_lit', ann_file=ann_files['WL'], **test_set),
+        ],
+        pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(type='LightingCocoMetric', data_root=data_root, ann_files=ann_files)
+test_evaluator = val_evaluator
