@@ -3,11 +3,14 @@
 Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
+from .adversarial import DomainAdversarialLoss, GradientReversal
 from .codecs import CPNHeatmap, SoftmaxHeatmap
 from .crops import BorderedAffine, CPNBBoxCenterScale
 from .datasets import ExLPoseDataset, ExLPoseOCNDataset
+from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .heads import CPNHead, DualTeacherHead
+from .hooks import InitialValHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
@@ -17,9 +20,10 @@ from .transforms import (LoadPairedImages, OnLighting, PackPairedInputs, ScaleTo
 __version__ = '0.1.0'
 
 __all__ = [
+    'DomainAdversarialLoss', 'GradientReversal', 'LowLightEnhance',
     'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'HeatmapCrossEntropyLoss',
     'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
     'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
     'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'SimulateLowLight', 'TagLighting',
-    'PackPairedInputs', 'CPNBBoxCenterScale', 'BorderedAffine'
+    'PackPairedInputs', 'CPNBBoxCenterScale', 'BorderedAffine', 'InitialValHook'
 ]

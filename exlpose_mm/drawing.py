@@ -8,9 +8,8 @@ face, the back of the head, the feet and what hides what.
 import cv2
 import numpy as np
 
-JOINTS = ('left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow', 'left_wrist',
-          'right_wrist', 'left_hip', 'right_hip', 'left_knee', 'right_knee', 'left_ankle',
-          'right_ankle', 'head', 'neck')
+from .datasets import JOINTS
+
 SMALLEST = 64  # pixels
 
 # Ranges of angles in degrees. A limb hangs down at 0; `arm` and `thigh` swing it forward, `out`

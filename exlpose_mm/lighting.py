@@ -3,6 +3,7 @@
 The paper (Lee et al., CVPR 2023, section 4.2) normalises low-light and well-lit
 features separately while both lightings share every convolution.
 """
+import inspect
 from contextlib import ExitStack, contextmanager
 from typing import Dict, Iterable, Iterator, Optional
 
@@ -155,15 +156,26 @@ def check_lsbn(module: nn.Module) -> None:
     """Raise ``ValueError`` unless every batch norm of ``module`` is lighting-specific.
 
     Some backbones build part of their norms without looking at ``norm_cfg``; such a
-    network would mix the statistics of both lightings silently.
+    network would mix the statistics of both lightings silently. A backbone of layer norms
+    would build, but LSBN2d cannot normalise tokens (B, N, C).
     """
     inside = {id(bn) for layer in lsbn_layers(module) for bn in layer.bns}
     bare = [name for name, m in module.named_modules()
             if isinstance(m, _BatchNorm) and id(m) not in inside]
     kind = type(module).__name__
+    if _default_norm(module) == 'LN':
+        raise ValueError(f'{kind} takes layer norms, which keep no statistics that lightings could '
+                         'mix; leave LSBN2d out of its norm_cfg')
     if not inside:
         raise ValueError(f'{kind} has no batch norm that norm_cfg=dict(type="LSBN2d") could '
                          'replace; use a backbone with BN, or leave LSBN2d out')
     if bare:
         raise ValueError(f'{kind} ignores norm_cfg in {len(bare)} layers ({", ".join(bare[:3])}, '
                          '...), which stay shared by both lightings; use another backbone')
+
+
+def _default_norm(module: nn.Module) -> Optional[str]:
+    """Type of the norms that a backbone's class takes by default."""
+    parameter = inspect.signature(type(module)).parameters.get('norm_cfg')
+    default = parameter.default if parameter else None
+    return default.get('type') if isinstance(default, dict) else None

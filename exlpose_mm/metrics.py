@@ -1,10 +1,9 @@
 """Average precision of each row of the results table, from one pass over the test data."""
-import os
 import os.path as osp
 from contextlib import redirect_stdout
 from io import StringIO
 from tempfile import TemporaryDirectory
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.fileio import dump, load
@@ -12,11 +11,10 @@ from mmengine.logging import MMLogger
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
+from xtcocotools.cocoeval import COCOeval
 
 from .datasets import find_annotation
-
-COLUMNS = {'AP': 'AP', 'AP50': 'AP .5', 'AP75': 'AP .75', 'AR': 'AR'}
-"""Names of the columns in the table and in :class:`CocoMetric`."""
+from .results import GROUND_TRUTH, ROW_ORDER, Matches, Results, ordered, text_table
 
 
 class SplitError(ValueError):
@@ -25,7 +23,7 @@ class SplitError(ValueError):
 
 @METRICS.register_module()
 class LightingCocoMetric(CocoMetric):
-    """COCO keypoint AP and AR per lighting split, and over unions of splits.
+    """COCO keypoint AP and AR per lighting split, over unions of splits, and their means.
 
     The protocol is the official code's (paper, section 5): OKS with area 0.53 w h, ground
     truth without a labelled joint is ignored, at most 20 people an image, no NMS, and the
@@ -36,14 +34,25 @@ class LightingCocoMetric(CocoMetric):
     testing on the annotated boxes, ``OKS``: the mean over labelled people of the similarity
     of their own prediction, 0 where there is none.
 
+    The table names the boxes that people were cropped by: ``'ground truth'`` if they are the
+    annotated ones; the file's name if samples carry ``bbox_file``, else ``'detected'``; or
+    ``'none'`` for bottom-up testing. It is written as :mod:`exlpose_mm.results` describes.
+
     Args:
         ann_files (dict[str, str]): Ground truth of each split that samples may carry.
         data_root (str, optional): If given, ``ann_files`` are found in it by
             :func:`~exlpose_mm.datasets.find_annotation`.
-        unions (dict[str, Sequence[str]]): Rows over several splits. Equal image ids in two
-            splits are two images. A union is left out if a part of it was not tested.
-        table_prefix (str, optional): Writes the table to ``<table_prefix>.json`` (shares)
-            and ``<table_prefix>.md`` (percent).
+        unions (dict[str, Sequence[str]]): Rows over the people of several splits. Equal image
+            ids in two splits are two images. Left out if a part was not tested.
+        means (dict[str, Sequence[str]]): Rows that are the plain mean of other rows' values.
+            Left out if one of them is.
+        row_order (Sequence[str]): Order of the table; rows that it does not name follow. It
+            may name rows that do not exist. Defaults to the paper's order.
+        table_prefix (str, optional): The table is written to ``<table_prefix>.md``, ``.json``
+            and ``.npz``. Defaults to ``table`` (with a ``prefix``: ``<prefix>_table``) beside
+            the run's log file, ``<work dir>/<timestamp>/``, where each evaluation of a run
+            overwrites the one before; nothing is written if there is no log file. ``''``
+            writes nothing.
         use_area, iou_type, score_mode, nms_mode, **kwargs: As for
             :class:`mmpose.evaluation.CocoMetric`.
 
@@ -59,6 +68,8 @@ class LightingCocoMetric(CocoMetric):
                  ann_files: Dict[str, str],
                  data_root: Optional[str] = None,
                  unions: Dict[str, Sequence[str]] = {'LL-A': ('LL-N', 'LL-H', 'LL-E')},
+                 means: Dict[str, Sequence[str]] = {'OCN': ('A7M3', 'RICOH3')},
+                 row_order: Sequence[str] = ROW_ORDER,
                  table_prefix: Optional[str] = None,
                  use_area: bool = False,
                  iou_type: str = 'keypoints',
@@ -75,18 +86,21 @@ class LightingCocoMetric(CocoMetric):
         self.coco = COCO()
         self.ann_files = {split: find_annotation(data_root, path)
                           for split, path in ann_files.items()}
-        self.ground_truths = {split: _load_ground_truth(path) for split, path in self.ann_files.items()}
+        self.ground_truths = {split: _load_ground_truth(path)
+                              for split, path in self.ann_files.items()}
         self.unions = {name: tuple(parts) for name, parts in unions.items()}
+        self.means = {name: tuple(parts) for name, parts in means.items()}
+        self.row_order = tuple(row_order)
         self.table_prefix = table_prefix
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Remember predictions together with their split and annotation id.
+        """Remember predictions together with their split, annotation id and kind of boxes.
 
         Args:
             data_batch (Sequence[dict]): Not used.
             data_samples (Sequence[dict]): With ``split``, ``id``, ``img_id``, ``gt_instances``
                 and ``pred_instances`` of ``keypoints`` (N, K, 2) in pixels of the image and
-                ``keypoint_scores`` (N, K).
+                ``keypoint_scores`` (N, K); on annotated boxes also ``raw_ann_info``.
 
         Raises:
             SplitError: If ``split`` is missing or unknown.
@@ -95,9 +109,9 @@ class LightingCocoMetric(CocoMetric):
         first = len(self.results)
         super().process(data_batch, data_samples)
         for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
-            annotation = sample.get('raw_ann_info')
-            own = isinstance(annotation, dict) and annotation['id'] == sample['id']
-            pred.update(split=split, annotation_id=sample['id'] if own else None)
+            boxes = _boxes_of(sample)
+            pred.update(split=split, boxes=boxes,
+                        annotation_id=sample['id'] if boxes == GROUND_TRUTH else None)
 
     def _split_of(self, sample: dict) -> str:
         split = sample.get('split')
@@ -112,31 +126,42 @@ class LightingCocoMetric(CocoMetric):
         return split
 
     def compute_metrics(self, results: List[Tuple[dict, dict]]) -> Dict[str, float]:
-        """Compute ``<row>/<column>`` of each row, and write the table.
-
-        Rows come in the order of ``ann_files``, then of ``unions``.
+        """Compute ``<row>/<column>`` of each row, and log and write the table.
 
         Raises:
             SplitError: If a prediction's image is not in the ground truth of its split.
         """
-        logger = MMLogger.get_current_instance()
-        seen = {pred['split'] for pred, _ in results}
-        table = {}
-        for row, parts in [*((split, (split, )) for split in self.ann_files), *self.unions.items()]:
-            if row in table:
-                continue
-            missing = [part for part in parts if part not in seen]
-            if missing:
-                logger.info(f'{row} is left out: no sample of {", ".join(missing)} was tested')
-            else:
-                table[row] = self._evaluate_row(row, parts, results)
-        if table:
-            logger.info('AP, AR and OKS in percent\n' + _text_table(table))
-            self._write(table)
+        table = self._tabulate(results)
+        if table.rows:
+            logger = MMLogger.get_current_instance()
+            logger.info(f'{table.caption}\n{text_table(table.cells())}')
+            self._write(table, logger.log_file)
         return {f'{row}/{column}': value
-                for row, values in table.items() for column, value in values.items()}
+                for row, values in table.rows.items() for column, value in values.items()}
 
-    def _evaluate_row(self, row: str, parts: Sequence[str], results: list) -> Dict[str, float]:
+    def _tabulate(self, results: list) -> Results:
+        tested = {pred['split'] for pred, _ in results}
+        rows, matches = {}, {}
+        for row, parts in {**self.unions, **{split: (split, ) for split in self.ann_files}}.items():
+            if self._is_complete(row, parts, tested):
+                rows[row], matches[row] = self._evaluate_row(row, parts, results)
+        means = {row: parts for row, parts in self.means.items()
+                 if self._is_complete(row, parts, rows)}
+        rows.update((row, _mean([rows[part] for part in parts])) for row, parts in means.items())
+        boxes = ', '.join(dict.fromkeys(pred['boxes'] for pred, _ in results))
+        in_order = {row: rows[row] for row in ordered(rows, self.row_order)}
+        return Results(in_order, boxes, means, matches)
+
+    def _is_complete(self, row: str, parts: Sequence[str], tested: Iterable[str]) -> bool:
+        missing = [part for part in parts if part not in tested]
+        known = {*self.ann_files, *self.unions}
+        if missing and known.intersection(parts):
+            MMLogger.get_current_instance().info(
+                f'{row} is left out: no sample of {", ".join(missing)} was tested')
+        return not missing
+
+    def _evaluate_row(self, row: str, parts: Sequence[str],
+                      results: list) -> Tuple[Dict[str, float], Matches]:
         ground_truth, image_ids = self._merge(parts)
         selected = [(dict(pred, img_id=self._image_id(pred, image_ids)), gt)
                     for pred, gt in results if pred['split'] in parts]
@@ -150,9 +175,24 @@ class LightingCocoMetric(CocoMetric):
                 stats = super().compute_metrics(selected)
         finally:
             self.outfile_prefix = all_rows_prefix
-        values = {column: float(stats[name]) for column, name in COLUMNS.items()}
+        matches = stats.pop('matches')
+        values = {column: float(value) for column, value in stats.items()}
         oks = self._mean_oks(parts, [pred for pred, _ in selected])
-        return values if oks is None else {**values, 'OKS': oks}
+        return values if oks is None else {**values, 'OKS': oks}, matches
+
+    def _do_python_keypoint_eval(self, outfile_prefix: str) -> list:
+        """Do as CocoMetric does, and keep the matches of detections and people."""
+        detections = self.coco.loadRes(f'{outfile_prefix}.keypoints.json')
+        evaluation = COCOeval(self.coco, detections, self.iou_type, self.dataset_meta['sigmas'],
+                              self.use_area)
+        evaluation.evaluate()
+        evaluation.accumulate()
+        matches = Matches.of(evaluation, [self.coco.imgs[image_id]['file_name']
+                                          for image_id in evaluation.params.imgIds])
+        evaluation.summarize()
+        recall = 3 if self.iou_type == 'keypoints_crowd' else 5
+        return [*zip(('AP', 'AP50', 'AP75', 'AR'), evaluation.stats[[0, 1, 2, recall]]),
+                ('matches', matches)]
 
     def _image_id(self, pred: dict, image_ids: Dict[tuple, int]) -> int:
         split, image_id = pred['split'], pred['img_id']
@@ -207,12 +247,27 @@ class LightingCocoMetric(CocoMetric):
         similarities = np.exp(-distances / (2 * variances * (area + np.spacing(1))))
         return float(similarities[labels[:, 2] > 0].mean())
 
-    def _write(self, table: Dict[str, Dict[str, float]]) -> None:
-        if self.table_prefix:
-            os.makedirs(osp.dirname(osp.abspath(self.table_prefix)), exist_ok=True)
-            dump(table, f'{self.table_prefix}.json', indent=2)
-            with open(f'{self.table_prefix}.md', 'w', encoding='utf-8') as file:
-                file.write(_markdown_table(table) + '\n')
+    def _write(self, table: Results, log_file: Optional[str]) -> None:
+        prefix = self.table_prefix
+        if prefix is None and log_file:
+            name = f'{self.prefix}_table' if self.prefix else 'table'
+            prefix = osp.join(osp.dirname(log_file), name)
+        if prefix:
+            table.write(prefix)
+
+
+def _boxes_of(sample: dict) -> str:
+    annotation = sample.get('raw_ann_info')
+    if isinstance(sample['id'], (list, tuple)):
+        return 'none'
+    if isinstance(annotation, dict) and annotation['id'] == sample['id']:
+        return GROUND_TRUTH
+    return osp.basename(sample.get('bbox_file') or 'detected')
+
+
+def _mean(rows: Sequence[Dict[str, float]]) -> Dict[str, float]:
+    return {column: float(np.mean([values[column] for values in rows]))
+            for column in rows[0] if all(column in values for values in rows)}
 
 
 def _load_ground_truth(path: str) -> dict:
@@ -224,23 +279,3 @@ def _load_ground_truth(path: str) -> dict:
              num_keypoints=sum(v > 0 for v in annotation['keypoints'][2::3]))
         for annotation in dataset['annotations'] if annotation['image_id'] in known]
     return dataset
-
-
-def _cells(table: Dict[str, Dict[str, float]]) -> List[List[str]]:
-    columns = list(dict.fromkeys(column for values in table.values() for column in values))
-    rows = [[row, *(f'{100 * values[column]:.1f}' if column in values else '-'
-                    for column in columns)] for row, values in table.items()]
-    return [['split', *columns], *rows]
-
-
-def _text_table(table: Dict[str, Dict[str, float]]) -> str:
-    cells = _cells(table)
-    widths = [max(map(len, column)) for column in zip(*cells)]
-    return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-                     for row in cells)
-
-
-def _markdown_table(table: Dict[str, Dict[str, float]]) -> str:
-    header, *rows = _cells(table)
-    rule = ['---', *['---:'] * (len(header) - 1)]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in [header, rule, *rows])

@@ -11,11 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from . import camera
 from .drawing import JOINTS, check_size, draw_scene
 
 __all__ = ['LEVELS', 'draw_scene', 'write_dataset']
 
-LEVELS = ('normal', 'hard', 'extreme')
+LEVELS = tuple(camera.LEVELS)
 TEST_SETS = dict(zip(LEVELS, ('LL-N', 'LL-H', 'LL-E')))
 SPLITS = ('train', 'test')
 SKELETON = ((12, 13), (13, 0), (13, 1), (0, 2), (2, 4), (1, 3), (3, 5), (13, 7), (13, 6), (7, 9),
@@ -98,9 +99,9 @@ def make_recipe(num_train, num_test, seed, size, darken):
                          f'{LEVELS}; got {num_test}')
     if seed < 0:
         raise ValueError(f'seed must not be negative; got {seed}')
-    camera = getattr(darken, '__qualname__', type(darken).__qualname__)
+    name = getattr(darken, '__qualname__', type(darken).__qualname__)
     return dict(generator=GENERATOR, num_train=num_train, num_test=num_test, seed=seed,
-                size=list(size), camera=f'{darken.__module__}.{camera}')
+                size=list(size), camera=f'{darken.__module__}.{name}')
 
 
 def is_finished(root, recipe):

@@ -3,10 +3,12 @@ import math
 import pickle
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import coco_file, person_annotation
+from mmengine import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import MMLogger
 from pycocotools.coco import COCO
@@ -14,7 +16,9 @@ from pycocotools.cocoeval import COCOeval
 
 from exlpose_mm.datasets import ExLPoseDataset, MissingFileError
 from exlpose_mm.metrics import LightingCocoMetric, SplitError
+from exlpose_mm.results import Results
 
+ROOT = Path(__file__).resolve().parents[1]
 SIGMAS = [.079, .079, .072, .072, .062, .062, .107, .107, .087, .087, .089, .089, .079, .079]
 LONG = {'LL-N': 'LL-Normal', 'LL-H': 'LL-Hard', 'LL-E': 'LL-Extreme'}
 META = ExLPoseDataset(lazy_init=True).metainfo
@@ -233,16 +237,19 @@ def test_table_in_log_and_files(toy, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     result = evaluate(metric, toy_samples(person))
     assert capsys.readouterr().out == ''
-    table = lines[-1].splitlines()[1:]
+    caption, *table = lines[-1].splitlines()
+    assert caption == 'AP, AR and OKS in percent; boxes: ground truth'
     assert table == ['split     AP   AP50   AP75     AR    OKS',
                      'LL-N   100.0  100.0  100.0  100.0  100.0',
                      'LL-H   100.0  100.0  100.0  100.0  100.0',
                      'LL-E     0.0    0.0    0.0    0.0    0.0',
                      'LL-A    66.3   66.3   66.3   66.7   66.7']
     written = json.loads((tmp_path / 'new' / 'table.json').read_text())
-    assert {f'{row}/{k}': v for row, values in written.items() for k, v in values.items()} == result
+    assert written['boxes'] == 'ground truth'
+    assert {f'{row}/{k}': v for row, values in written['rows'].items()
+            for k, v in values.items()} == result
     markdown = (tmp_path / 'new' / 'table.md').read_text().splitlines()
-    assert markdown[0] == '| split | AP | AP50 | AP75 | AR | OKS |'
+    assert markdown[:3] == [caption, '', '| split | AP | AP50 | AP75 | AR | OKS |']
     assert markdown[-1] == '| LL-A | 66.3 | 66.3 | 66.3 | 66.7 | 66.7 |'
 
 
@@ -276,6 +283,109 @@ def test_build_from_config_and_find_files(exlpose_root):
     for row in ('LL-N', 'LL-H', 'LL-E', 'WL', 'LL-A'):
         assert result[f'{row}/AP'] == pytest.approx(1)
         assert result[f'{row}/OKS'] == pytest.approx(1)
+
+
+def test_rows_come_in_the_order_of_the_paper(toy):
+    paths, person = toy
+    files = {'WL': paths['LL-N'], **paths, 'extra': paths['LL-N']}
+    data_samples = toy_samples(person, [(split, 0, 1.) for split in files])
+    assert rows_of(evaluate(build(files), data_samples)) == [
+        'LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL', 'extra']
+    own = build(files, row_order=['extra', 'LL-A', 'not tested'])
+    assert rows_of(evaluate(own, data_samples))[:3] == ['extra', 'LL-A', 'LL-N']
+
+
+def rows_of(result):
+    return list(dict.fromkeys(key.rpartition('/')[0] for key in result))
+
+
+def test_mean_of_the_two_cameras(toy, tmp_path):
+    paths, person = toy
+    files = {camera: paths['LL-N'] for camera in ('RICOH3', 'A7M3')}
+    metric = build(files, table_prefix=str(tmp_path / 'table'))
+    result = evaluate(metric, toy_samples(person, [('A7M3', 0, 1.), ('RICOH3', 500, .1)]))
+    assert rows_of(result) == ['A7M3', 'RICOH3', 'OCN']
+    assert [result[f'{row}/AP'] for row in ('A7M3', 'RICOH3', 'OCN')] == pytest.approx([1, 0, .5])
+    assert result['OCN/OKS'] == pytest.approx(.5)
+    written = Results.read(str(tmp_path / 'table.json'))
+    assert written.means == {'OCN': ['A7M3', 'RICOH3']}
+    assert set(written.matches) == {'A7M3', 'RICOH3'}
+
+
+def test_mean_is_left_out_with_its_parts(toy, monkeypatch):
+    paths, person = toy
+    lines = logged(monkeypatch)
+    files = {camera: paths['LL-N'] for camera in ('A7M3', 'RICOH3')}
+    result = evaluate(build(files), toy_samples(person, [('A7M3', 0, 1.)]))
+    assert rows_of(result) == ['A7M3']
+    assert 'OCN is left out: no sample of RICOH3 was tested' in lines
+    assert not any('LL-A' in line for line in lines)  # nothing of LL-A could be tested
+
+
+@pytest.mark.parametrize('iou_type', ['keypoints', 'keypoints_crowd'])
+def test_ap_can_be_computed_again_from_the_written_matches(official, tmp_path, iou_type):
+    paths, contents = official
+    metric = build(paths, table_prefix=str(tmp_path / 'table'), iou_type=iou_type)
+    result = evaluate(metric, list(jittered(contents)))
+    matches = Results.read(str(tmp_path / 'table.json')).matches
+    assert list(matches) == rows_of(result)[-1:] + rows_of(result)[:-1]
+    for row, found in matches.items():
+        assert found.average_precision() == pytest.approx(result[f'{row}/AP'], abs=1e-9)
+    assert len(matches['LL-A'].images) == len(set(matches['LL-A'].images)) == 491
+    assert (tmp_path / 'table.npz').stat().st_size < 500_000
+
+
+# --- Where boxes came from, and where files go -------------------------------------------
+
+def test_table_names_the_boxes(toy, tmp_path):
+    paths, person = toy
+    boxes = [boxes_written(paths, toy_samples(person), tmp_path)]
+    detections = toy_samples(person)
+    for detection in detections:
+        del detection['raw_ann_info']
+    boxes.append(boxes_written(paths, detections, tmp_path))
+    detections = [dict(detection, bbox_file='boxes/yolo.json') for detection in detections]
+    boxes.append(boxes_written(paths, detections, tmp_path))
+    boxes.append(boxes_written(paths, detections[:1] + toy_samples(person)[1:], tmp_path))
+    bottom_up = [dict(s, id=[s['id']], raw_ann_info=[person]) for s in toy_samples(person)]
+    boxes.append(boxes_written(paths, bottom_up, tmp_path))
+    assert boxes == ['ground truth', 'detected', 'yolo.json', 'yolo.json, ground truth', 'none']
+
+
+def boxes_written(paths, data_samples, tmp_path):
+    evaluate(build(paths, table_prefix=str(tmp_path / 'table')), data_samples)
+    assert (tmp_path / 'table.md').read_text().splitlines()[0].endswith(
+        'boxes: ' + json.loads((tmp_path / 'table.json').read_text())['boxes'])
+    return json.loads((tmp_path / 'table.json').read_text())['boxes']
+
+
+@pytest.mark.parametrize('kwargs, name', [({}, 'table.json'), (dict(prefix='dark'), 'dark_table.json'),
+                                          (dict(table_prefix=''), None)])
+def test_table_is_written_beside_the_log_of_a_run(toy, tmp_path, monkeypatch, kwargs, name):
+    paths, person = toy
+    monkeypatch.setattr(MMLogger.get_current_instance(), '_log_file', str(tmp_path / 'run' / 'a.log'))
+    evaluate(build(paths, **kwargs), toy_samples(person))
+    assert [p.name for p in tmp_path.glob('run/*.json')] == ([name] if name else [])
+
+
+def test_nothing_is_written_without_a_log_file(toy, tmp_path, monkeypatch):
+    paths, person = toy
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MMLogger.get_current_instance(), '_log_file', None)
+    before = sorted(tmp_path.rglob('*'))
+    evaluate(build(paths), toy_samples(person))
+    assert sorted(tmp_path.rglob('*')) == before
+
+
+def test_ocn_config_tests_the_two_cameras_and_nothing_else():
+    path = ROOT / 'configs' / 'exlpose' / 'exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py'
+    config = Config.fromfile(path)
+    sets = config.test_dataloader.dataset.datasets
+    assert {s.type for s in sets} == {'ExLPoseOCNDataset'}
+    assert [s.ann_file for s in sets] == list(config.test_evaluator.ann_files.values())
+    assert list(config.test_evaluator.ann_files) == ['A7M3', 'RICOH3']
+    assert list(config.val_evaluator.ann_files) == ['LL-N', 'LL-H', 'LL-E', 'WL']
+    assert config.test_dataloader.dataset.pipeline == config.val_dataloader.dataset.pipeline
 
 
 # --- Errors ------------------------------------------------------------------------------

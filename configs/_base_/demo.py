@@ -1,4 +1,33 @@
-# The generated data set of tools/make_demo_data.py, in the layout of ExLPose.
+# ExLPose's layout and data set class at a small size, for the generated data set of
+# tools/make_demo_data.py: --cfg-options data_root=data/demo
 _base_ = ['exlpose.py']
 
-data_root = '{{$DATA_ROOT:data/demo}}'
+small_codec = dict(
+    type='SoftmaxHeatmap',
+    input_size=(96, 128),
+    heatmap_size=(24, 32),
+    sigma=1.5,
+    unbiased=True,
+    blur_kernel_size=7)
+
+train_pipeline = [
+    dict(type='LoadPairedImages'),
+    dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
+    dict(type='CPNBBoxCenterScale', padding=1.1, scale_range=(0.8, 1.25)),
+    dict(type='RandomFlip', direction='horizontal'),
+    dict(type='TopdownAffine', input_size=small_codec['input_size']),
+    dict(type='GenerateTarget', encoder=small_codec),
+    dict(type='PackPairedInputs')
+]
+test_pipeline = [
+    dict(type='LoadImage'),
+    dict(type='TagLighting'),
+    dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
+    dict(type='CPNBBoxCenterScale', padding=1.1),
+    dict(type='TopdownAffine', input_size=small_codec['input_size']),
+    dict(type='PackPairedInputs')
+]
+
+train_dataloader = dict(num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

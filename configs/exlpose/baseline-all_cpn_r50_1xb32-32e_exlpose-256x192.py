@@ -1,7 +1,5 @@
 # The paper's baseline-all: stock MMPose and the CPN head, trained on both lightings at once.
-_base_ = [
-    '../_base_/default_runtime.py', '../_base_/exlpose.py', '../_base_/schedule_32e.py'
-]
+_base_ = ['../_base_/exlpose.py', '../_base_/schedule_32e.py']
 
 model = dict(
     type='TopdownPoseEstimator',

@@ -55,14 +55,19 @@ class DualTeacherHead(BaseHead):
     Args:
         head (dict): Config of the wrapped head.
         well_lit_teacher (dict, optional): Config of :class:`WellLitTeacher`.
+        adversary (dict, optional): Config of a loss on the last features of both lightings,
+            e.g. :class:`~exlpose_mm.adversarial.DomainAdversarialLoss`.
 
-    Loss keys: ``<lighting>.<key of the wrapped head>`` and the teachers' own.
+    Loss keys: ``<lighting>.<key of the wrapped head>``, the teachers' own and
+    ``loss_adversary``.
     """
 
-    def __init__(self, head: ConfigType, well_lit_teacher: OptConfigType = None) -> None:
+    def __init__(self, head: ConfigType, well_lit_teacher: OptConfigType = None,
+                 adversary: OptConfigType = None) -> None:
         super().__init__()
         self.head = MODELS.build(head)
         self.well_lit_teacher = well_lit_teacher and WellLitTeacher(**well_lit_teacher)
+        self.adversary = adversary and MODELS.build(adversary)
 
     @property
     def taps(self) -> List[str]:
@@ -99,4 +104,6 @@ class DualTeacherHead(BaseHead):
             losses.update({f'{name}.{key}': value for key, value in own.items()})
         if self.well_lit_teacher:
             losses.update(self.well_lit_teacher.loss(taps))
+        if self.adversary:
+            losses['loss_adversary'] = self.adversary(feats['low_light'][-1], feats['well_lit'][-1])
         return losses

@@ -1,0 +1,6 @@
+# Domain-adversarial training (DANN): a discriminator of the lighting in place of LSBN and LUPI.
+_base_ = ['exlpose-no-lsbn_cpn_r50_1xb32-32e_exlpose-256x192.py']
+
+model = dict(
+    head=dict(
+        well_lit_teacher=None, adversary=dict(type='DomainAdversarialLoss', in_channels=2048)))

@@ -1,0 +1,14 @@
+# ExLPose's method on a ResNet-50 with MMPose's heatmap head: LSBN and the well-lit teacher (LUPI).
+_base_ = ['baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py']
+
+model = dict(
+    type='LightingPoseEstimator',
+    data_preprocessor=dict(merge=()),
+    backbone=dict(norm_cfg=dict(type='LSBN2d')),
+    head=dict(
+        _delete_=True,
+        type='DualTeacherHead',
+        head=_base_.model.head,
+        well_lit_teacher=dict(
+            taps=['conv1', 'layer1', 'layer2', 'layer3', 'layer4'],
+            loss=dict(type='GramLoss', loss_weight=8e-4 / 255**2))))

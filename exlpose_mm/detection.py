@@ -1,0 +1,123 @@
+"""People found by a detector, in the file that ``bbox_file`` of the data sets reads."""
+from typing import Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmengine.config import Config
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
+from mmpose.datasets.transforms import LoadImage
+from torch import nn
+
+from .datasets import ExLPoseDataset
+from .lighting import check_lighting
+from .transforms import ImageError, ScaleToMean
+
+__all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people']
+
+PERSON = 'person'
+
+
+class DetectionError(ValueError):
+    """A detector cannot find people."""
+
+
+def load_detector(config: str, checkpoint: Optional[str], device: str = 'cpu') -> nn.Module:
+    """Build an MMDetection detector.
+
+    Args:
+        config (str): Path of an MMDetection config, or ``mmdet::`` and its path below
+            ``configs/``, e.g. ``'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py'``.
+        checkpoint (str, optional): Path or URL of its weights. It is unpickled as usual in
+            MMDetection: take it from a source you trust. None leaves random weights.
+        device (str): Defaults to ``'cpu'``.
+
+    Raises:
+        DetectionError: If the detector does not know the class ``person``.
+    """
+    cfg = get_config(config) if '::' in config else Config.fromfile(config)
+    # mmdet makes its scope the default one for good.
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        detector = init_detector(cfg, checkpoint, palette='coco', device=device)
+    if PERSON not in detector.dataset_meta['classes']:
+        raise DetectionError(f'{checkpoint} detects {tuple(detector.dataset_meta["classes"])}, but '
+                             f'not {PERSON!r}; use a detector trained on COCO, say')
+    return detector
+
+
+def list_images(ann_file: str, data_root: Optional[str], lighting: str) -> Dict[int, str]:
+    """Image ids of an annotation file, and the paths of these images under one lighting.
+
+    Args:
+        ann_file (str): As for :class:`~exlpose_mm.datasets.ExLPoseDataset`.
+        data_root (str): As for :class:`~exlpose_mm.datasets.ExLPoseDataset`.
+        lighting (str): One of :data:`~exlpose_mm.lighting.LIGHTINGS`.
+
+    Raises:
+        DatasetError: If the annotation file, an image or its partner is not found.
+    """
+    dataset = ExLPoseDataset(lighting, ann_file, data_root, data_mode='bottomup', test_mode=True)
+    return {info['img_id']: info['img_path'] for info in map(dataset.get_data_info, range(len(dataset)))}
+
+
+def read_image(path: str, lighting: str) -> np.ndarray:
+    """Read an image for a detector of ordinary photographs.
+
+    Low light is brightened by :class:`~exlpose_mm.transforms.ScaleToMean`, as for the pose
+    network, and then clipped.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8, BGR.
+
+    Raises:
+        ImageError: If the file is no readable image.
+        ValueError: If the lighting is unknown.
+    """
+    check_lighting(lighting)
+    try:
+        results = LoadImage().transform(dict(img_path=path))
+    except Exception as error:
+        raise ImageError(f'cannot read image {path}: {error}') from error
+    if lighting == 'low_light':
+        results = ScaleToMean().transform(results)
+    return results['img'].round().clip(0, 255).astype(np.uint8)
+
+
+def detect_people(detector: nn.Module, images: Dict[int, str], lighting: str,
+                  score_thr: float = 0.05, progress: Callable[[], None] = lambda: None
+                  ) -> Tuple[List[dict], List[ImageError]]:
+    """Detect the people in each image.
+
+    Args:
+        detector (nn.Module): From :func:`load_detector`.
+        images (dict[int, str]): Image ids and paths.
+        lighting (str): Lighting of the images; see :func:`read_image`.
+        score_thr (float): Boxes with a lower score are left out. Defaults to 0.05.
+        progress (Callable): Called after each image.
+
+    Returns:
+        tuple: The detections, COCO results ``dict(image_id, category_id=1, bbox, score)`` with
+        ``bbox`` as (x, y, w, h) in pixels; and the errors of images that cannot be read.
+    """
+    detections, errors = [], []
+    for image_id, path in images.items():
+        try:
+            image = read_image(path, lighting)
+        except ImageError as error:
+            errors.append(error)
+        else:
+            detections += [dict(image_id=image_id, category_id=1, bbox=box, score=score)
+                           for box, score in _people(detector, image, score_thr)]
+        progress()
+    return detections, errors
+
+
+def _people(detector: nn.Module, image: np.ndarray, score_thr: float) -> List[Tuple[list, float]]:
+    """Boxes (x, y, w, h) of at least one pixel, and their scores."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        found = inference_detector(detector, image).pred_instances.cpu()
+    boxes = torch.cat([found.bboxes[:, :2], found.bboxes[:, 2:] - found.bboxes[:, :2]], dim=1)
+    people = found.labels == detector.dataset_meta['classes'].index(PERSON)
+    kept = people & (found.scores >= score_thr) & (boxes[:, 2:] >= 1).all(dim=1)
+    return list(zip(boxes[kept].tolist(), found.scores[kept].tolist()))

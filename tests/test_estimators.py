@@ -1,0 +1,191 @@
+"""The estimator and its preprocessor: which image runs under which lighting."""
+import pytest
+import torch
+from mmengine.structures import InstanceData, PixelData
+from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample
+from torch import nn
+
+from exlpose_mm import LIGHTINGS, lighting
+from exlpose_mm.estimators import group_by_lighting
+from exlpose_mm.lighting import lsbn_layers
+
+CODEC = dict(type='SoftmaxHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5)
+PREPROCESSOR = dict(
+    type='LightingDataPreprocessor',
+    low_light=dict(type='PoseDataPreprocessor', mean=[0.] * 3, std=[255.] * 3),
+    well_lit=dict(type='PoseDataPreprocessor', mean=[100.] * 3, std=[50.] * 3))
+TAPS = ['conv1', 'layer1', 'layer4']
+
+
+def model_cfg(**kwargs):
+    cfg = dict(
+        type='LightingPoseEstimator',
+        data_preprocessor=PREPROCESSOR,
+        backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8,
+                      norm_cfg=dict(type='LSBN2d')),
+        head=dict(
+            type='DualTeacherHead',
+            head=dict(type='HeatmapHead', in_channels=64, out_channels=14,
+                      deconv_out_channels=(8, 8, 8), loss=dict(type='HeatmapCrossEntropyLoss'),
+                      decoder=CODEC),
+            well_lit_teacher=dict(taps=TAPS, loss=dict(type='GramLoss', loss_weight=1.))),
+        test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False))
+    return {**cfg, **kwargs}
+
+
+def build(**kwargs):
+    torch.manual_seed(0)
+    model = MODELS.build(model_cfg(**kwargs))
+    for i, bn in enumerate(bn for layer in lsbn_layers(model) for bn in layer.bns):
+        nn.init.uniform_(bn.weight, 0.5 + i % 2, 1 + i % 2)
+    return model
+
+
+def sample(lighting=None):
+    data = PoseDataSample(metainfo=dict(
+        input_size=(64, 64), input_center=torch.tensor([32., 32.]).numpy(),
+        input_scale=torch.tensor([64., 64.]).numpy(),
+        flip_indices=[1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]))
+    if lighting:
+        data.set_metainfo(dict(lighting=lighting))
+    data.gt_instances = InstanceData(bboxes=torch.zeros(1, 4).numpy(), bbox_scores=torch.ones(1).numpy())
+    data.gt_instance_labels = InstanceData(keypoint_weights=torch.ones(1, 14))
+    heatmaps = torch.zeros(14, 16, 16)
+    heatmaps[:, 8, 6] = 1
+    data.gt_fields = PixelData(heatmaps=heatmaps)
+    return data
+
+
+def pairs(batch=2):
+    torch.manual_seed(1)
+    return dict(
+        inputs={name: [torch.randint(0, 255, (3, 64, 64)).float() for _ in range(batch)]
+                for name in LIGHTINGS},
+        data_samples=[sample() for _ in range(batch)])
+
+
+class TestPreprocessor:
+
+    def test_each_lighting_has_its_own_statistics(self):
+        data = pairs()
+        out = MODELS.build(PREPROCESSOR)(data, True)['inputs']
+        torch.testing.assert_close(out['low_light'][1], data['inputs']['low_light'][1] / 255)
+        torch.testing.assert_close(out['well_lit'][0], (data['inputs']['well_lit'][0] - 100) / 50)
+
+    @pytest.mark.parametrize('merge', [LIGHTINGS, ('low_light', ), ('well_lit', )])
+    def test_merge_makes_an_ordinary_batch(self, merge):
+        data = pairs()
+        apart = MODELS.build(PREPROCESSOR)(data, True)['inputs']
+        out = MODELS.build(dict(PREPROCESSOR, merge=merge))(data, True)
+        torch.testing.assert_close(out['inputs'], torch.cat([apart[name] for name in merge]))
+        assert len(out['data_samples']) == 2 * len(merge)
+
+    def test_single_images_keep_their_order(self):
+        images = [torch.full((3, 8, 8), value) for value in (255., 100., 51.)]
+        samples = [sample(lit) for lit in ('low_light', 'well_lit', 'low_light')]
+        out = MODELS.build(PREPROCESSOR)(dict(inputs=images, data_samples=samples))['inputs']
+        torch.testing.assert_close(out.mean((1, 2, 3)), torch.tensor([1., 0., 0.2]))
+
+    def test_unknown_lighting_in_merge(self):
+        with pytest.raises(ValueError, match="'dark'"):
+            MODELS.build(dict(PREPROCESSOR, merge=('dark', )))
+
+
+class TestTraining:
+
+    def test_losses_of_both_lightings_and_of_the_teacher(self):
+        model = build()
+        losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
+        assert {'low_light.loss_kpt', 'well_lit.loss_kpt', 'loss_gram'} <= set(losses)
+        assert len(losses['loss_gram']) == len(TAPS)
+        total, _ = model.parse_losses(losses)
+        parts = sum(losses['loss_gram']) + losses['low_light.loss_kpt'] + losses['well_lit.loss_kpt']
+        torch.testing.assert_close(total, parts)
+
+    def test_every_parameter_learns(self):
+        model = build()
+        losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
+        model.parse_losses(losses)[0].backward()
+        assert [n for n, p in model.named_parameters() if p.grad is None] == []
+
+    def test_the_gram_loss_trains_the_low_light_side_only(self):
+        model = build()
+        losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
+        sum(losses['loss_gram']).backward()
+        layer = model.backbone.layer1[0].bn1
+        assert layer.bns[0].weight.grad.abs().sum() > 0
+        assert layer.bns[1].weight.grad is None
+
+    def test_without_a_teacher(self):
+        model = build(head={**model_cfg()['head'], 'well_lit_teacher': None})
+        losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
+        assert 'loss_gram' not in losses and 'low_light.loss_kpt' in losses
+
+    def test_bfloat16_autocast(self):
+        # MMPose's accuracy cannot convert bfloat16 maps to numpy.
+        model = build(train_cfg=dict(compute_acc=False))
+        data = model.data_preprocessor(pairs(), True)
+        want = model.parse_losses(model(**data, mode='loss'))[0]
+        with torch.autocast('cpu', torch.bfloat16):
+            losses = model(**data, mode='loss')
+        assert all(loss.dtype == torch.float32 for loss in losses['loss_gram'])
+        torch.testing.assert_close(model.parse_losses(losses)[0].float(), want, rtol=0.1, atol=0.1)
+
+    def test_a_layer_that_the_backbone_lacks_is_refused_at_build_time(self):
+        head = model_cfg()['head']
+        head['well_lit_teacher'] = dict(taps=['layer9'], loss=dict(type='GramLoss'))
+        with pytest.raises(ValueError, match='layer9'):
+            build(head=head)
+
+    def test_a_backbone_that_ignores_norm_cfg_is_refused_at_build_time(self):
+        backbone = dict(type='HourglassNet', norm_cfg=dict(type='LSBN2d'))
+        with pytest.raises(ValueError, match='HourglassNet'):
+            build(backbone=backbone)
+
+    def test_a_teacher_without_layers(self):
+        head = model_cfg()['head']
+        head['well_lit_teacher'] = dict(taps=[], loss=dict(type='GramLoss'))
+        with pytest.raises(ValueError, match='at least one'):
+            build(head=head)
+
+
+class TestPrediction:
+
+    def test_a_mixed_batch_equals_single_images(self):
+        model = build().eval()
+        images = [torch.rand(3, 64, 64) * 255 for _ in range(4)]
+        lits = ['low_light', 'well_lit', 'well_lit', 'low_light']
+        with torch.no_grad():
+            mixed = model.test_step(dict(inputs=images, data_samples=[sample(lit) for lit in lits]))
+            for image, lit, together in zip(images, lits, mixed):
+                alone = model.test_step(dict(inputs=[image], data_samples=[sample(lit)]))[0]
+                for key in ('keypoints', 'keypoint_scores'):
+                    torch.testing.assert_close(
+                        torch.tensor(together.pred_instances[key]),
+                        torch.tensor(alone.pred_instances[key]))
+
+    def test_the_lighting_matters(self):
+        model = build().eval()
+        image = torch.rand(3, 64, 64) * 255
+        scores = [model.test_step(dict(inputs=[image], data_samples=[sample(lit)]))[0]
+                  .pred_instances.keypoint_scores for lit in LIGHTINGS]
+        assert abs(scores[0] / scores[1] - 1).max() > 1e-3
+
+    def test_tensor_mode_is_low_light(self):
+        model = build().eval()
+        image = torch.rand(1, 3, 64, 64)
+        with torch.no_grad(), lighting(model, 'low_light'):
+            want = model.head(model.extract_feat(image))
+        with torch.no_grad():
+            torch.testing.assert_close(model(image, None, mode='tensor'), want)
+
+    def test_a_sample_without_lighting(self):
+        model = build().eval()
+        with pytest.raises(KeyError, match='TagLighting'):
+            model.test_step(dict(inputs=[torch.rand(3, 64, 64)], data_samples=[sample()]))
+
+    def test_grouping_refuses_unknown_names(self):
+        with pytest.raises(ValueError, match="'dusk'"):
+            group_by_lighting([sample('dusk')])
+

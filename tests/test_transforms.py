@@ -1,0 +1,194 @@
+"""Transforms for one lighting and for pairs."""
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmcv.transforms import Compose
+from mmpose.registry import TRANSFORMS
+
+from exlpose_mm import (LIGHTINGS, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
+                        SimulateLowLight, TagLighting)
+from exlpose_mm.transforms import ImageError
+
+FLIP = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
+
+
+def image(seed=0, low=0, high=256, size=(40, 30)):
+    return np.random.default_rng(seed).integers(low, high, (*size, 3), dtype=np.uint8)
+
+
+def person(**kwargs):
+    rng = np.random.default_rng(5)
+    return dict(
+        bbox=np.float32([[4, 5, 25, 35]]), bbox_score=np.ones(1, np.float32), img_id=7, id=3,
+        keypoints=rng.uniform(5, 25, (1, 14, 2)).astype(np.float32),
+        keypoints_visible=np.ones((1, 14), np.float32), flip_indices=FLIP,
+        img_shape=(40, 30), ori_shape=(40, 30), img_path='a.png', **kwargs)
+
+
+class TestLoadPairedImages:
+
+    def test_low_light_first(self, tmp_path):
+        paths = [str(tmp_path / f'{name}.png') for name in LIGHTINGS]
+        images = [image(0, high=3), image(1)]
+        for path, pixels in zip(paths, images):
+            cv2.imwrite(path, pixels)
+        out = LoadPairedImages().transform(dict(img_path=paths[0], well_lit_path=paths[1]))
+        for got, want in zip(out['img'], images):
+            np.testing.assert_array_equal(got, want)
+        assert out['lighting'] == LIGHTINGS and out['ori_shape'] == (40, 30)
+
+    def test_sizes_that_differ_name_both_files(self, tmp_path):
+        paths = [str(tmp_path / f'{name}.png') for name in LIGHTINGS]
+        cv2.imwrite(paths[0], image())
+        cv2.imwrite(paths[1], image(size=(41, 30)))
+        with pytest.raises(ImageError, match=r'low_light.png \(40, 30\).*well_lit.png \(41, 30\)'):
+            LoadPairedImages().transform(dict(img_path=paths[0], well_lit_path=paths[1]))
+
+    @pytest.mark.parametrize('content', [None, b'', b'not an image'])
+    def test_an_unreadable_image_is_named(self, tmp_path, content):
+        good, bad = str(tmp_path / 'good.png'), tmp_path / 'bad.png'
+        cv2.imwrite(good, image())
+        if content is not None:
+            bad.write_bytes(content)
+        with pytest.raises(ImageError, match='bad.png'):
+            LoadPairedImages().transform(dict(img_path=good, well_lit_path=str(bad)))
+
+
+class TestScaleToMean:
+
+    def test_every_channel_of_the_whole_frame(self):
+        frame = image(high=4)
+        frame[0, 0] = 18
+        out = ScaleToMean(0.4).transform(dict(img=frame.copy()))['img']
+        for c in range(3):
+            mean = sum(int(v) for v in frame[..., c].ravel()) / frame[..., c].size
+            np.testing.assert_allclose(out[..., c], frame[..., c] * (255 * 0.4 / mean), rtol=1e-5)
+        assert out.max() > 255, 'it is not clipped'
+
+    def test_a_channel_of_zeros_stays_zero(self):
+        frame = image(high=4)
+        frame[..., 1] = 0
+        out = ScaleToMean().transform(dict(img=frame))['img']
+        assert np.isfinite(out).all() and not out[..., 1].any()
+        np.testing.assert_allclose(out[..., 0].mean(), 102, rtol=1e-5)
+
+    def test_twice_is_once(self):
+        once = ScaleToMean().transform(dict(img=image(high=4)))['img']
+        np.testing.assert_allclose(ScaleToMean().transform(dict(img=once))['img'], once, rtol=1e-5)
+
+    @pytest.mark.parametrize('mean', [0, -1, 1.5])
+    def test_range(self, mean):
+        with pytest.raises(ValueError, match=str(mean)):
+            ScaleToMean(mean)
+
+
+class TestOnLighting:
+    STEP = [dict(type='ScaleToMean', mean=0.2)]
+
+    def test_touches_one_image_of_a_pair(self):
+        pair = [image(0), image(1)]
+        out = OnLighting('well_lit', self.STEP).transform(dict(img=list(pair), lighting=LIGHTINGS))
+        np.testing.assert_array_equal(out['img'][0], pair[0])
+        np.testing.assert_allclose(out['img'][1].mean((0, 1)), 51, rtol=1e-4)
+
+    @pytest.mark.parametrize('lit,mean', [('low_light', 51), ('well_lit', None)])
+    def test_a_single_image_of_this_or_the_other_lighting(self, lit, mean):
+        out = OnLighting('low_light', self.STEP).transform(dict(img=image(), lighting=lit))['img']
+        np.testing.assert_allclose(out.mean(), image().mean() if mean is None else mean, rtol=1e-4)
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match="'dark'"):
+            OnLighting('dark', self.STEP)
+        with pytest.raises(KeyError, match='TagLighting'):
+            OnLighting('low_light', self.STEP).transform(dict(img=image(), img_path='a.png'))
+        with pytest.raises(ValueError, match='photometric'):
+            OnLighting('low_light', [dict(type='mmcv.Resize', scale=(10, 10))]).transform(
+                dict(img=[image(), image()], lighting=LIGHTINGS))
+
+
+class TestSimulateLowLight:
+
+    def test_makes_a_pair_of_any_sample(self):
+        out = SimulateLowLight('hard').transform(dict(img=image(), img_id=1))
+        np.testing.assert_array_equal(out['img'][1], image())
+        assert out['lighting'] == LIGHTINGS and out['split'] == 'LL-H'
+        assert abs(out['img'][0].mean() - 2) < 0.5
+
+    def test_or_a_low_light_image(self):
+        out = SimulateLowLight('normal', paired=False).transform(dict(img=image(), img_id=1))
+        assert out['img'].shape == (40, 30, 3) and out['lighting'] == 'low_light'
+
+    def test_test_noise_is_a_function_of_image_level_and_seed(self):
+        def pixels(level='extreme', img_id=1, seed=0):
+            np.random.seed(np.random.randint(1000))
+            return SimulateLowLight(level, False, seed=seed).transform(
+                dict(img=image(), img_id=img_id))['img']
+        np.testing.assert_array_equal(pixels(), pixels())
+        for other in (dict(img_id=2), dict(seed=1), dict(level='hard')):
+            assert (pixels() != pixels(**other)).any()
+
+    def test_training_draws_log_uniformly(self):
+        np.random.seed(0)
+        simulate = SimulateLowLight((0.5, 8.), camera=dict(gain=0.01, read_noise=0.))
+        means = np.array([simulate._draw({})[0] for _ in range(2000)])
+        assert means.min() >= 0.5 and means.max() <= 8
+        np.testing.assert_allclose(np.median(means), 2, rtol=0.1)
+        assert 'split' not in simulate.transform(dict(img=image()))
+
+    @pytest.mark.parametrize('level', ['dark', (2., 1.), (0., 1.), (1., 300.), (1., 2., 3.)])
+    def test_levels_without_meaning(self, level):
+        with pytest.raises(ValueError, match='normal|range'):
+            SimulateLowLight(level)
+
+    def test_a_misspelt_camera_parameter_fails_at_build_time(self):
+        with pytest.raises(TypeError, match='gian'):
+            SimulateLowLight('hard', camera=dict(gian=1))
+
+
+class TestTagLighting:
+
+    @pytest.mark.parametrize('high,lit', [(6, 'low_light'), (256, 'well_lit')])
+    def test_reads_the_brightness(self, high, lit):
+        assert TagLighting().transform(dict(img=image(high=high)))['lighting'] == lit
+
+    def test_keeps_what_was_said_before(self):
+        assert TagLighting('well_lit').transform(dict(lighting='low_light')) == dict(lighting='low_light')
+
+    def test_a_fixed_lighting_names_the_row_of_the_table(self):
+        assert TagLighting('well_lit').transform({}) == dict(lighting='well_lit', split='WL')
+        with pytest.raises(ValueError, match="'bright'"):
+            TagLighting('bright')
+
+
+class TestPackPairedInputs:
+
+    def test_a_pair_is_one_sample_with_two_inputs(self):
+        results = person(img=[image().astype(np.float32), image(1)], lighting=LIGHTINGS, split='LL')
+        out = PackPairedInputs().transform(results)
+        assert list(out['inputs']) == list(LIGHTINGS)
+        np.testing.assert_array_equal(out['inputs']['low_light'].numpy(), image().transpose(2, 0, 1))
+        np.testing.assert_array_equal(out['inputs']['well_lit'].numpy(), image(1).transpose(2, 0, 1))
+        assert out['data_samples'].metainfo['split'] == 'LL'
+
+    def test_a_single_image_is_packed_as_by_mmpose(self):
+        out = PackPairedInputs().transform(person(img=image(), lighting='low_light'))
+        assert isinstance(out['inputs'], torch.Tensor)
+        assert out['data_samples'].metainfo['lighting'] == 'low_light'
+
+
+def test_geometry_is_shared_and_flips_the_joints_once():
+    """MMPose's own transforms, on a pair of equal images, against a single image."""
+    steps = [dict(type='GetBBoxCenterScale'), dict(type='RandomFlip', prob=1.),
+             dict(type='RandomBBoxTransform'), dict(type='TopdownAffine', input_size=(24, 32))]
+    outs = []
+    for pixels in (image(), [image(), image()]):
+        np.random.seed(3)
+        outs.append(Compose([TRANSFORMS.build(step) for step in steps])(person(img=pixels)))
+    single, pair = outs
+    for moved in pair['img']:
+        np.testing.assert_array_equal(moved, single['img'])
+    np.testing.assert_array_equal(pair['transformed_keypoints'], single['transformed_keypoints'])
+    # The image is 30 wide: x becomes 29 - x, left and right change places.
+    flipped = person()['keypoints'][:, FLIP]
+    np.testing.assert_allclose(pair['keypoints'][..., 0], 29 - flipped[..., 0], rtol=1e-5)

@@ -1,0 +1,49 @@
+"""Detects people with an MMDetection model and writes them for ``bbox_file`` of a test set."""
+import argparse
+import os
+import os.path as osp
+import sys
+
+import torch
+from mmengine.fileio import dump
+from mmengine.utils import ProgressBar
+
+from exlpose_mm.datasets import DatasetError
+from exlpose_mm.detection import DetectionError, detect_people, list_images, load_detector
+from exlpose_mm.lighting import LIGHTINGS
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('config', help="MMDetection config: a path, or 'mmdet::rtmdet/...'")
+    parser.add_argument('checkpoint', help="path or URL of the detector's weights")
+    parser.add_argument('ann_file', help='annotation file of the images, e.g. ExLPose_test_LL-A.json')
+    parser.add_argument('out', help='JSON file to write')
+    parser.add_argument('--data-root', default='data/ExLPose', help='folder of the data set')
+    parser.add_argument('--on', choices=LIGHTINGS, default=LIGHTINGS[0],
+                        help='detect on the brightened dark images or on their well-lit partners')
+    parser.add_argument('--score-thr', type=float, default=0.05, help='lowest score of a box')
+    parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu',
+                        help='where the detector runs')
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
+    try:
+        images = list_images(args.ann_file, args.data_root, args.on)
+        detector = load_detector(args.config, args.checkpoint, args.device)
+    except (DatasetError, DetectionError) as error:
+        sys.exit(f'detect_people: {error}')
+    bar = ProgressBar(len(images))
+    detections, errors = detect_people(detector, images, args.on, args.score_thr, bar.update)
+    dump(detections, args.out, file_format='json')
+    print(f'\n{args.out}: {len(detections)} people in {len(images) - len(errors)} images')
+    if errors:
+        sys.exit('\n'.join([f'{len(errors)} images were left out:', *map(str, errors)]))
+
+
+if __name__ == '__main__':
+    main()
