@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, Mapping, Sequence, Union
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import MODELS
 
@@ -30,6 +31,7 @@ PARTS = {
     'module.refine_net.': 'head.head.refine_net.'
 }
 """Prefix of the official keys to prefix of ours."""
+OFFICIAL_PARTS = {ours: theirs for theirs, ours in PARTS.items()}
 
 StateDict = Dict[str, torch.Tensor]
 MAX_LISTED = 10
@@ -59,8 +61,7 @@ def from_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
             ``target`` cannot be written. Names the file.
     """
     official = _load(source, weights_only=True)
-    shapes = _rename(model_shapes(), {ours: theirs for theirs, ours in PARTS.items()})
-    state_dict = _checked_state_dict(source, official, shapes)
+    state_dict = _checked_state_dict(source, official, _rename(model_shapes(), OFFICIAL_PARTS))
     meta = dict(epoch=_epoch(official), dataset_meta=parse_pose_metainfo(METAINFO))
     return _save(dict(meta=meta, state_dict=_rename(state_dict, PARTS)), target)
 
@@ -86,9 +87,8 @@ def to_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
         CheckpointError: As :func:`from_official`.
     """
     ours = _load(source, pickle_module=WeightsPickle, weights_only=False)
-    state_dict = _checked_state_dict(source, ours, model_shapes())
-    names = {ours: theirs for theirs, ours in PARTS.items()}
-    return _save(dict(epoch=_epoch(ours.get('meta')), state_dict=_rename(state_dict, names)), target)
+    state_dict = _rename(_checked_state_dict(source, ours, model_shapes()), OFFICIAL_PARTS)
+    return _save(dict(epoch=_epoch(ours.get('meta')), state_dict=state_dict), target)
 
 
 @lru_cache(maxsize=None)
@@ -96,13 +96,13 @@ def model_shapes() -> Dict[str, torch.Size]:
     """Names and shapes in the state dict of :data:`CONFIG`'s model; allocates no weights."""
     config = Config.fromfile(Path(__file__).parent / '.mim' / 'configs' / CONFIG)
     config.model.backbone.init_cfg = None
-    with torch.device('meta'):
+    with DefaultScope.overwrite_default_scope('mmpose'), torch.device('meta'):
         model = MODELS.build(config.model)
     return {name: value.shape for name, value in model.state_dict().items()}
 
 
 class Placeholder:
-    """Stands for an object that is not a tensor. It takes what pickle does to it, and does nothing."""
+    """Stands for an object that is no tensor; takes what pickle does to it and does nothing."""
 
     def __new__(cls, *args, **kwargs):
         return super().__new__(cls)
@@ -163,9 +163,10 @@ def _check_archive(path: Union[str, Path]) -> None:
     members = zipfile.ZipFile(path).namelist() if is_zip else []
     names = {Path(member).name for member in members}
     if 'data.pkl' not in names or 'constants.pkl' in names:
-        raise CheckpointError(f'{path} is no checkpoint as torch.save writes it since version 1.6: it '
-                              'is something else, a TorchScript archive or of the older format; the '
-                              'last, if you trust it, can be loaded and saved again')
+        raise CheckpointError(
+            f'{path} is no checkpoint as torch.save writes it since version 1.6: it is something '
+            'else, a TorchScript archive or of the older format; the last, if you trust it, can '
+            'be loaded and saved again')
 
 
 def _checked_state_dict(path: Union[str, Path], checkpoint: dict,
@@ -182,8 +183,9 @@ def _checked_state_dict(path: Union[str, Path], checkpoint: dict,
     }
     lines = [f'{len(keys)} {kind}: {_listed(keys)}' for kind, keys in problems.items() if keys]
     if lines:
-        raise CheckpointError(f'{path} does not fit the model of {CONFIG}; is it of another network, '
-                              'or meant for the other direction?\n  ' + '\n  '.join(lines))
+        raise CheckpointError(f'{path} does not fit the model of {CONFIG}; is it of another '
+                              'network, or meant for the other direction?\n  '
+                              + '\n  '.join(lines))
     return state_dict
 
 

@@ -156,9 +156,9 @@ class Comparison:
         blocks = ['AP in percent, the best in bold.', markdown_table(self._ap_cells())]
         if self.baseline is not None:
             blocks += [
-                f'AP minus that of {self.baseline}, and in brackets what {INTERVAL[1] - INTERVAL[0]:g} '
-                f'% of {self.resamples} resamples of the test images span. What another training '
-                'run would change is not in it.', markdown_table(self._difference_cells())]
+                f'AP minus that of {self.baseline}, and in brackets what 95 % of {self.resamples} '
+                'resamples of the test images span. What another training run would change is not '
+                'in it.', markdown_table(self._difference_cells())]
         return '\n\n'.join(blocks) + '\n'
 
     def _ap_cells(self) -> List[List[str]]:
@@ -181,7 +181,7 @@ class Comparison:
             path (str): Image file to write; its suffix tells the format.
         """
         rows = [row for row in LIGHT_TO_DARK if row in self.rows] or self.rows
-        figure = Figure(figsize=(6.4, 4.2), layout='constrained')
+        figure = Figure(figsize=(6.4, 4.8), layout='constrained')
         axes = figure.add_subplot()
         for number, name in enumerate(self.results):
             places = np.arange(len(rows)) + 0.06 * (number - (len(self.results) - 1) / 2)
@@ -194,7 +194,7 @@ class Comparison:
         axes.set_ylabel('AP (%)')
         axes.set_ylim(bottom=0)
         axes.grid(axis='y', alpha=0.3)
-        axes.legend()
+        figure.legend(loc='outside lower center', title='bars: 95 % interval over the test images')
         figure.savefig(path, dpi=150)
 
 

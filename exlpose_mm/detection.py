@@ -58,7 +58,8 @@ def list_images(ann_file: str, data_root: Optional[str], lighting: str) -> Dict[
         DatasetError: If the annotation file, an image or its partner is not found.
     """
     dataset = ExLPoseDataset(lighting, ann_file, data_root, data_mode='bottomup', test_mode=True)
-    return {info['img_id']: info['img_path'] for info in map(dataset.get_data_info, range(len(dataset)))}
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    return {info['img_id']: info['img_path'] for info in infos}
 
 
 def read_image(path: str, lighting: str) -> np.ndarray:

@@ -14,7 +14,8 @@ from mmpose.datasets.datasets.utils import parse_pose_metainfo
 from mmpose.registry import MODELS
 from torch import nn
 
-from exlpose_mm.checkpoints import CONFIG, CheckpointError, from_official, to_official
+from exlpose_mm.checkpoints import (CONFIG, CheckpointError, from_official, model_shapes,
+                                    to_official)
 from exlpose_mm.datasets import METAINFO
 from exlpose_mm.lighting import LIGHTINGS, lighting
 
@@ -49,7 +50,9 @@ class PlainBlock(nn.Module):
         self.conv1, self.bn1 = conv(inside, middle), norm(middle)
         self.conv2, self.bn2 = conv(middle, middle, 3, stride), norm(middle)
         self.conv3, self.bn3 = conv(middle, out), norm(out)
-        self.downsample = nn.ModuleList([conv(inside, out, 1, stride), norm(out)]) if project else None
+        self.downsample = None
+        if project:
+            self.downsample = nn.ModuleList([conv(inside, out, 1, stride), norm(out)])
 
     def forward(self, x, *index):
         y = self.bn1(self.conv1(x), *index).relu()
@@ -280,7 +283,8 @@ def test_checkpoint_of_a_training_run(official, model, ours_file, tmp_path, monk
     monkeypatch.setattr(model, 'train_step', lambda *_, **__: dict(loss=torch.zeros(())))
     with DefaultScope.overwrite_default_scope('mmpose'):
         Runner(model, str(tmp_path), load_from=str(ours_file), experiment_name=tmp_path.name,
-               train_cfg=dict(by_epoch=True, max_epochs=1), optim_wrapper=dict(optimizer=dict(type='Adam')),
+               train_cfg=dict(by_epoch=True, max_epochs=1),
+               optim_wrapper=dict(optimizer=dict(type='Adam')),
                train_dataloader=dict(dataset=Records([0, 1]), num_workers=0, batch_size=1,
                                      sampler=dict(type='DefaultSampler'))).train()
     with pytest.raises(pickle.UnpicklingError, match='Unsupported class numpy'):
@@ -294,7 +298,7 @@ def test_checkpoint_of_a_training_run(official, model, ours_file, tmp_path, monk
 # --- Refusals ----------------------------------------------------------------------------
 
 def refuse(path, *words, convert=from_official):
-    """Conversion raises one line or more that name the file and ``words``, and writes nothing."""
+    """Conversion raises an error that names the file and has ``words``, and writes nothing."""
     target = path.parent / 'target.pth'
     with pytest.raises(CheckpointError) as caught:
         convert(path, target)
@@ -374,6 +378,10 @@ def test_no_archive(tmp_path, content):
 def test_formats_that_weights_only_does_not_bind(tmp_path):
     torch.save(dict(state_dict={}), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
     refuse(tmp_path / 'old.pth', 'older format')
+    torch.save(dict(state_dict={}), tmp_path / 'new.pth')
+    both = (tmp_path / 'old.pth').read_bytes() + (tmp_path / 'new.pth').read_bytes()
+    (tmp_path / 'both.pth').write_bytes(both)
+    refuse(tmp_path / 'both.pth', 'older format')
     torch.jit.script(nn.ReLU()).save(str(tmp_path / 'script.pth'))
     refuse(tmp_path / 'script.pth', 'TorchScript')
 
@@ -397,7 +405,9 @@ def test_missing_and_unwritable_files(official_file, tmp_path):
 
 def test_command_line_both_ways(official, official_file, tmp_path, capsys):
     ours, back = str(tmp_path / 'new' / 'ours.pth'), str(tmp_path / 'back.pth.tar')
-    tool().main([str(official_file), ours])
+    model_shapes.cache_clear()
+    with DefaultScope.overwrite_default_scope('mmengine'):  # as in a process of its own
+        tool().main([str(official_file), ours])
     tool().main([ours, back, '--to-official'])
     assert capsys.readouterr().out == f'{ours}: 847 tensors\n{back}: 847 tensors\n'
     assert_equal(torch.load(back, weights_only=True)['state_dict'], official['state_dict'])

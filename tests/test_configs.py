@@ -15,29 +15,19 @@ from mmpose.registry import DATASETS, MODELS
 
 from conftest import coco_file, person_annotation
 from exlpose_mm.lighting import LIGHTINGS
+from exlpose_mm.model_zoo import shipped_configs, strip_init_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted(path.relative_to(ROOT / 'configs') for path in (ROOT / 'configs').rglob('*.py')
-                 if '_base_' not in path.parts)
+CONFIGS = shipped_configs(ROOT / 'configs')
 NAMES = [str(path) for path in CONFIGS]
 LL_ROWS = ['LL-N', 'LL-H', 'LL-E', 'LL-A']
-
-
-def without_downloads(config):
-    """Remove every ``init_cfg``, so that building a model needs no network."""
-    if isinstance(config, dict):
-        config.pop('init_cfg', None)
-        config = config.values()
-    if not isinstance(config, str) and hasattr(config, '__iter__'):
-        for value in config:
-            without_downloads(value)
 
 
 def load(name: str, data_root: Path, monkeypatch) -> Config:
     """A shipped config on another data root, in this process and without downloads."""
     monkeypatch.setenv('DATA_ROOT', str(data_root))
     config = Config.fromfile(ROOT / 'configs' / name)
-    without_downloads(config.model)
+    strip_init_cfg(config.model)
     return config
 
 
@@ -107,23 +97,42 @@ def step_of_testing(model, config) -> None:
         assert np.isfinite(sample.pred_instances.keypoint_scores).all()
 
 
-@pytest.mark.parametrize('name, data', [
-    ('exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py', 'exlpose_root'),
-    ('lspet/exlpose_mobilenetv2_1xb32-5e_lspet-128x96.py', 'lspet_root'),
-])
-def test_a_full_pass_of_the_evaluator(name, data, request, monkeypatch):
-    config = load(name, request.getfixturevalue(data), monkeypatch)
-    config.val_dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
-    loader = Runner.build_dataloader(config.val_dataloader)
-    evaluator = Evaluator(config.val_evaluator)
+def evaluate(config, dataloader, evaluator) -> dict:
+    """One pass over the data of a dataloader's config, with the config's model untrained."""
+    dataloader.update(batch_size=4, num_workers=0, persistent_workers=False)
+    loader = Runner.build_dataloader(dataloader)
+    evaluator = Evaluator(evaluator)
     evaluator.dataset_meta = loader.dataset.metainfo
     model = MODELS.build(config.model).eval()
     for batch in loader:
         evaluator.process(model.val_step(batch), batch)
-    metrics = evaluator.evaluate(len(loader.dataset))
-    assert {f'{row}/AP' for row in (*LL_ROWS, 'WL')} <= set(metrics)
-    assert all(0 <= metrics[f'{row}/AP'] <= 1 for row in (*LL_ROWS, 'WL'))
+    return evaluator.evaluate(len(loader.dataset))
+
+
+@pytest.mark.parametrize('config', [
+    'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py',
+    'lspet/exlpose_mobilenetv2_1xb32-5e_lspet-128x96.py',
+], indirect=True)
+def test_a_full_pass_of_the_evaluator(config):
+    metrics = evaluate(config, config.val_dataloader, config.val_evaluator)
+    for row in (*LL_ROWS, 'WL'):
+        assert 0 <= metrics[f'{row}/AP'] <= 1
     assert config.default_hooks.checkpoint.save_best in metrics
+
+
+def test_the_night_photographs_are_tested_in_one_pass(exlpose_root, monkeypatch):
+    for i, camera in enumerate(('A7M3', 'RICOH3')):
+        name = f'{camera}/{i}.png'
+        (exlpose_root / 'ExLPose-OCN' / camera).mkdir(parents=True)
+        night = np.random.default_rng(i).poisson(2, (96, 128, 3)).astype(np.uint8)
+        cv2.imwrite(str(exlpose_root / 'ExLPose-OCN' / name), night)
+        content = coco_file([(i, name, [person_annotation(i, i, (40, 10, 34, 74))])])
+        path = exlpose_root / 'Annotations' / f'ExLPose-OC_test_{camera}.json'
+        path.write_text(json.dumps(content))
+    config = load('exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py', exlpose_root,
+                  monkeypatch)
+    metrics = evaluate(config, config.test_dataloader, config.test_evaluator)
+    assert {key.partition('/')[0] for key in metrics} == {'A7M3', 'RICOH3'}
 
 
 @pytest.mark.parametrize('config', [n for n in NAMES if Path(n).name.startswith('exlpose_')],

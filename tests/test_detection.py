@@ -13,7 +13,8 @@ from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
 
 from exlpose_mm.datasets import ExLPoseDataset
-from exlpose_mm.detection import DetectionError, detect_people, list_images, load_detector, read_image
+from exlpose_mm.detection import (DetectionError, detect_people, list_images, load_detector,
+                                  read_image)
 from exlpose_mm.metrics import LightingCocoMetric
 from exlpose_mm.transforms import ImageError
 
@@ -40,7 +41,8 @@ def save_detector(folder, classes):
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(Config.fromfile(config).model)
     for classify, regress in zip(model.bbox_head.rtm_cls, model.bbox_head.rtm_reg):
-        torch.nn.init.normal_(classify.weight, std=.5)
+        torch.nn.init.normal_(classify.weight, std=50.)  # an untrained network's features are tiny
+        torch.nn.init.zeros_(classify.bias)
         torch.nn.init.constant_(regress.bias, 2.)
     torch.save(dict(meta=dict(dataset_meta=dict(CLASSES=classes)), state_dict=model.state_dict()),
                checkpoint)
@@ -59,7 +61,8 @@ def detector(detector_files):
 
 def tool():
     """The command line's module."""
-    spec = importlib.util.spec_from_file_location('detect_people', ROOT / 'tools' / 'detect_people.py')
+    spec = importlib.util.spec_from_file_location('detect_people',
+                                                  ROOT / 'tools' / 'detect_people.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -167,8 +170,8 @@ def test_a_detector_without_people_is_refused(tmp_path):
 @pytest.mark.parametrize('on', WORDS)
 def test_command_line_to_data_set(detector_files, exlpose_root, tmp_path, on):
     out = tmp_path / 'boxes' / 'people.json'
-    tool().main([*detector_files, 'ExLPose_test_LL-A.json', str(out), '--data-root', str(exlpose_root),
-                 '--on', on, '--device', 'cpu'])
+    tool().main([*detector_files, 'ExLPose_test_LL-A.json', str(out), '--data-root',
+                 str(exlpose_root), '--on', on, '--device', 'cpu'])
     people = json.loads(out.read_text())
     assert {p['image_id'] for p in people} == set(range(6))
     for lighting, word in WORDS.items():
@@ -203,8 +206,8 @@ def test_command_line_names_a_missing_file(detector_files, exlpose_root, tmp_pat
 def boxes_of(root, split, path):
     """A detection file of the annotated boxes of labelled people, and these people."""
     people = [a for a in contents(root, split)['annotations'] if any(a['keypoints'][2::3])]
-    path.write_text(json.dumps([dict(image_id=p['image_id'], category_id=1, bbox=p['bbox'], score=.5)
-                                for p in people]))
+    path.write_text(json.dumps([
+        dict(image_id=p['image_id'], category_id=1, bbox=p['bbox'], score=.5) for p in people]))
     return people
 
 
@@ -227,7 +230,8 @@ def test_the_metric_takes_detected_people(exlpose_root, tmp_path, lighting, spli
     people = boxes_of(exlpose_root, split, tmp_path / 'boxes.json')
     pipeline = Config.fromfile(ROOT / 'configs' / '_base_' / 'exlpose.py').test_pipeline
     dataset = ExLPoseDataset(lighting, f'ExLPose_test_{split}.json', str(exlpose_root),
-                             test_mode=True, bbox_file=str(tmp_path / 'boxes.json'), pipeline=pipeline)
+                             test_mode=True, bbox_file=str(tmp_path / 'boxes.json'),
+                             pipeline=pipeline)
     packed = [dataset[i]['data_samples'].to_dict() for i in range(len(dataset))]
     for sample, person in zip(packed, people):
         joints = np.reshape(person['keypoints'], (1, 14, 3))[..., :2]

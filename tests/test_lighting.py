@@ -128,6 +128,13 @@ class TestCheckLSBN:
         with pytest.raises(ValueError, match='Sequential has no batch norm'):
             check_lsbn(nn.Sequential(nn.Conv2d(3, 3, 1), nn.LayerNorm(3)))
 
+    @pytest.mark.parametrize('kind', ['PyramidVisionTransformer', 'SwinTransformer'])
+    def test_a_transformer_would_build_but_is_refused(self, kind):
+        backbone = MODELS.build(dict(type=kind, norm_cfg=dict(type='LSBN2d')))
+        assert lsbn_layers(backbone)
+        with pytest.raises(ValueError, match=f'{kind} takes layer norms.*leave LSBN2d out'):
+            check_lsbn(backbone)
+
 
 class TestLighting:
 
@@ -159,11 +166,11 @@ class TestTap:
         assert out.shape[1] == 512
 
     def test_a_layer_with_several_maps(self):
-        backbone = build('HRNet', 'BN', multiscale_output=True) if False else build('HRNet', 'BN')
-        with tap(backbone, ['stage4']) as taps:
+        backbone = build('HRNet', 'BN')
+        with tap(backbone, ['stage3']) as taps:
             outputs(backbone, torch.randn(1, 3, 64, 64))
         assert {k: v.shape[1] for k, v in taps.items()} == {
-            'stage4.0': 8, 'stage4.1': 16, 'stage4.2': 32, 'stage4.3': 64}
+            'stage3.0': 8, 'stage3.1': 16, 'stage3.2': 32}
 
     def test_unknown_layer(self):
         with pytest.raises(ValueError, match=r"ResNet has no layer \['layer9'\].*'layer4'"):

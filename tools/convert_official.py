@@ -10,7 +10,7 @@ def parse_args(argv=None):
     parser.add_argument('source', metavar='IN', help='checkpoint to read')
     parser.add_argument('target', metavar='OUT', help='checkpoint to write')
     parser.add_argument('--to-official', action='store_true',
-                        help='read a checkpoint of this package and write one for the official code')
+                        help='from a checkpoint of this package to one of the official code')
     return parser.parse_args(argv)
 
 

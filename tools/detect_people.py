@@ -18,7 +18,7 @@ def parse_args(argv=None):
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', help="MMDetection config: a path, or 'mmdet::rtmdet/...'")
     parser.add_argument('checkpoint', help="path or URL of the detector's weights")
-    parser.add_argument('ann_file', help='annotation file of the images, e.g. ExLPose_test_LL-A.json')
+    parser.add_argument('ann_file', help='annotation file, e.g. ExLPose_test_LL-A.json')
     parser.add_argument('out', help='JSON file to write')
     parser.add_argument('--data-root', default='data/ExLPose', help='folder of the data set')
     parser.add_argument('--on', choices=LIGHTINGS, default=LIGHTINGS[0],

@@ -13,4 +13,5 @@ model = dict(
         head=_base_.model.head,
         well_lit_teacher=dict(
             taps=[f'layers.{stage}.0.projection' for stage in range(4)],
+            # The share that it has in CPN's loss, whose heatmaps peak at 255 instead of 1.
             loss=dict(type='GramLoss', loss_weight=8e-4 / 255**2))))

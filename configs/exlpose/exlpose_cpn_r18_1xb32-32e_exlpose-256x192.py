@@ -1,4 +1,4 @@
-# Another backbone: what changes is the backbone and what the head must know of it.
+# ExLPose's method on a ResNet-18: what changes is the backbone and what the head must know of it.
 _base_ = ['exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py']
 
 model = dict(

@@ -34,5 +34,10 @@ model = dict(
         out_channels=14,
         deconv_out_channels=(128, 128, 128),
         loss=dict(type='HeatmapCrossEntropyLoss'),
+        # MMPose's 0.001 is too small for Adam's steps: they would drown it.
+        init_cfg=[
+            dict(type='Normal', layer='ConvTranspose2d', std=0.02),
+            dict(type='Normal', layer='Conv2d', std=0.01)
+        ],
         decoder=_base_.codec),
-    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False))
+    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
