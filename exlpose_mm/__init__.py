@@ -5,7 +5,7 @@ Importing the package registers everything in MMPose's registries
 """
 from .adversarial import DomainAdversarialLoss, GradientReversal
 from .codecs import CPNHeatmap, SoftmaxHeatmap
-from .crops import BorderedAffine, CPNBBoxCenterScale
+from .crops import CPNCrop
 from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
@@ -25,5 +25,5 @@ __all__ = [
     'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
     'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
     'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'SimulateLowLight', 'TagLighting',
-    'PackPairedInputs', 'CPNBBoxCenterScale', 'BorderedAffine', 'InitialValHook'
+    'PackPairedInputs', 'CPNCrop', 'InitialValHook'
 ]

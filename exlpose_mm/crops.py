@@ -1,76 +1,94 @@
 """The official code's crop of a person (CPN's), for one image or a pair."""
 from typing import Optional, Sequence, Tuple
 
+import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmpose.datasets.transforms import TopdownAffine
 from mmpose.registry import TRANSFORMS
-from mmpose.structures.bbox import bbox_xyxy2cs
 
 
 @TRANSFORMS.register_module()
-class CPNBBoxCenterScale(BaseTransform):
-    """Centre and size of the crop around a box.
+class CPNCrop(BaseTransform):
+    """Cut a person out and resize to the network's input, as the official code does.
 
-    The box grows by its margins on each side, and in training by a fixed and by a random
-    factor; ``TopdownAffine`` then widens it to the input's aspect ratio. The defaults are
-    those of the official test code.
+    The box grows by its margins on each side, then to the aspect ratio of the input. The
+    crop's corners are rounded down to whole pixels and the crop is resized bilinearly; where
+    it leaves the frame there is the border's colour. The defaults are the official test's.
 
-    Required key: ``bbox`` (1, 4), x1 y1 x2 y2 in pixels. Added keys: ``bbox_center``,
-    ``bbox_scale`` (1, 2), w h in pixels.
+    Deviation: the official training cuts out at 1.25 and then resizes the middle of the
+    result once more to the drawn factor. Here the factor is applied before the one resizing,
+    so that no detail is lost.
 
-    Args:
-        margins (tuple[float, float]): Share of the width that is added left and right, and
-            of the height above and below. Defaults to (0.1, 0.15).
-        padding (float): Fixed factor; the official training uses 1.25. Defaults to 1.
-        scale_range (tuple[float, float], optional): Range of a uniform random factor; the
-            official training uses (0.7, 1.35). Defaults to None: no randomness.
-
-    Raises:
-        ValueError: If a margin is negative, or a factor not positive.
-    """
-
-    def __init__(self, margins: Tuple[float, float] = (0.1, 0.15), padding: float = 1.,
-                 scale_range: Optional[Tuple[float, float]] = None) -> None:
-        low, high = scale_range or (1., 1.)
-        if min(margins) < 0 or padding <= 0 or not 0 < low <= high:
-            raise ValueError('a crop needs margins >= 0, padding > 0 and 0 < low <= high in scale_range, '
-                             f'got {margins}, {padding}, {scale_range}')
-        self.growth = padding * (1 + 2 * np.float32(margins))
-        self.scale_range = (low, high)
-
-    def transform(self, results: dict) -> dict:
-        center, scale = bbox_xyxy2cs(results['bbox'])
-        results['bbox_center'] = center
-        results['bbox_scale'] = scale * self.growth * np.float32(np.random.uniform(*self.scale_range))
-        return results
-
-
-@TRANSFORMS.register_module()
-class BorderedAffine(TopdownAffine):
-    """MMPose's ``TopdownAffine`` with a colour where the crop leaves the frame.
+    Required keys: ``img``, (H, W, 3) or a list of such, ``bbox`` (1, 4), x1 y1 x2 y2 in
+    pixels, and optionally ``keypoints`` (1, K, 2). Modified key: ``img``, (h, w, 3) of the
+    same type. Added keys: ``transformed_keypoints`` in input pixels, ``bbox_center`` and
+    ``bbox_scale`` (1, 2), ``input_center`` and ``input_scale`` (2,), ``input_size``.
 
     Args:
         input_size (tuple[int, int]): (w, h).
+        margins (tuple[float, float]): Share of the width that is added left and right, and
+            of the height above and below. Defaults to (0.1, 0.15).
+        scale_range (tuple[float, float], optional): Range of a uniform random factor, in
+            training (0.7, 1.35). Defaults to None: no randomness.
+        max_scale (float): Upper limit of the drawn factor. Defaults to 1.25.
         border (Sequence[float]): Colour in the channel order of the image, BGR. Defaults to
             CPN's mean colour.
-        **kwargs: As for :class:`mmpose.datasets.transforms.TopdownAffine`.
 
-    Modified key: ``img``, now float32.
+    Raises:
+        ValueError: If a margin is negative, or a factor or a side not positive.
     """
 
-    def __init__(self, input_size: Tuple[int, int],
-                 border: Sequence[float] = (102.98, 115.95, 122.77), **kwargs) -> None:
-        super().__init__(input_size, **kwargs)
-        self.border = np.float32(border)
+    def __init__(self, input_size: Tuple[int, int], margins: Tuple[float, float] = (0.1, 0.15),
+                 scale_range: Optional[Tuple[float, float]] = None, max_scale: float = 1.25,
+                 border: Sequence[float] = (102.98, 115.95, 122.77)) -> None:
+        low, high = scale_range or (1., 1.)
+        if min(margins) < 0 or not 0 < low <= high or max_scale <= 0 or min(input_size) <= 0:
+            raise ValueError(
+                'CPNCrop needs a positive input_size, margins >= 0, 0 < low <= high in scale_range and '
+                f'max_scale > 0, got {input_size}, {margins}, {scale_range}, {max_scale}')
+        self.input_size = tuple(input_size)
+        self.growth = 1 + 2 * np.array(margins)
+        self.scale_range, self.max_scale = scale_range, max_scale
+        self.border = tuple(border)
 
     def transform(self, results: dict) -> dict:
-        # An affine warp is linear: padding with zeros around `image - border` is padding
-        # with the border's colour.
-        pair = isinstance(results['img'], list)
-        images = results['img'] if pair else [results['img']]
-        results['img'] = [image - self.border for image in images]
-        results = super().transform(results)
-        warped = [image + self.border for image in results['img']]
-        results['img'] = warped if pair else warped[0]
+        corners = self._corners(results['bbox'][0])
+        images = results['img']
+        results['img'] = ([self._cut(image, corners) for image in images]
+                          if isinstance(images, list) else self._cut(images, corners))
+        scale = (corners[1] - corners[0]).astype(np.float32)
+        center = np.float32(corners.mean(axis=0))
+        if results.get('keypoints') is not None:
+            moved = results['keypoints'].copy()
+            moved[..., :2] = (moved[..., :2] - corners[0]) * (self.input_size / scale)
+            results['transformed_keypoints'] = moved
+        results.update(bbox_center=center[None], bbox_scale=scale[None], input_center=center,
+                       input_scale=scale, input_size=self.input_size)
         return results
+
+    def _corners(self, bbox: np.ndarray) -> np.ndarray:
+        """Corners of the crop in whole pixels: ((x0, y0), (x1, y1)), the second exclusive."""
+        bbox = np.asarray(bbox, np.float64).reshape(2, 2)
+        aspect = np.array(self.input_size) / max(self.input_size)
+        size = aspect * ((bbox[1] - bbox[0]) * self.growth / aspect).max() * self._draw_scale()
+        center = bbox.mean(axis=0)
+        corners = np.floor([center - size / 2, center + size / 2]).astype(int)
+        corners[1] = np.maximum(corners[1], corners[0] + 1)
+        return corners
+
+    def _draw_scale(self) -> float:
+        if self.scale_range is None:
+            return 1.
+        return min(np.random.uniform(*self.scale_range), self.max_scale)
+
+    def _cut(self, image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+        frame = np.array(image.shape[1::-1])
+        inside = corners.clip(0, frame)
+        (left, top), (right, bottom) = np.abs(inside - corners)
+        (x0, y0), (x1, y1) = inside
+        crop = image[y0:y1, x0:x1]
+        if not crop.size:
+            crop = np.full((*(corners[1] - corners[0])[::-1], 3), self.border, image.dtype)
+        elif left or top or right or bottom:
+            crop = cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.border)
+        return cv2.resize(crop, self.input_size, interpolation=cv2.INTER_LINEAR)

@@ -13,9 +13,8 @@ small_codec = dict(
 train_pipeline = [
     dict(type='LoadPairedImages'),
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
-    dict(type='CPNBBoxCenterScale', padding=1.1, scale_range=(0.8, 1.25)),
     dict(type='RandomFlip', direction='horizontal'),
-    dict(type='TopdownAffine', input_size=small_codec['input_size']),
+    dict(type='CPNCrop', input_size=small_codec['input_size'], scale_range=(0.8, 1.25)),
     dict(type='GenerateTarget', encoder=small_codec),
     dict(type='PackPairedInputs')
 ]
@@ -23,8 +22,7 @@ test_pipeline = [
     dict(type='LoadImage'),
     dict(type='TagLighting'),
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
-    dict(type='CPNBBoxCenterScale', padding=1.1),
-    dict(type='TopdownAffine', input_size=small_codec['input_size']),
+    dict(type='CPNCrop', input_size=small_codec['input_size']),
     dict(type='PackPairedInputs')
 ]
 

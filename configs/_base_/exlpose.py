@@ -7,8 +7,7 @@ codec = dict(type='CPNHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
 train_pipeline = [
     dict(type='LoadPairedImages'),
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
-    dict(type='CPNBBoxCenterScale', padding=1.25, scale_range=(0.7, 1.35)),
-    dict(type='BorderedAffine', input_size=codec['input_size']),
+    dict(type='CPNCrop', input_size=codec['input_size'], scale_range=(0.7, 1.35)),
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPairedInputs')
 ]
@@ -17,8 +16,7 @@ test_pipeline = [
     dict(type='LoadImage'),
     dict(type='TagLighting'),
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
-    dict(type='CPNBBoxCenterScale'),
-    dict(type='BorderedAffine', input_size=codec['input_size']),
+    dict(type='CPNCrop', input_size=codec['input_size']),
     dict(type='PackPairedInputs')
 ]
 

@@ -1,3 +1,4 @@
+# ExLPose's method: LSBN and the well-lit teacher (LUPI).
 _base_ = ['baseline-all_mobilenetv2_1xb32-5e_lspet-128x96.py']
 
 model = dict(
