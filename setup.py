@@ -14,7 +14,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(),
     long_description_content_type='text/markdown',
     license='Apache-2.0',
-    python_requires='>=3.8',
+    python_requires='>=3.9',
     packages=find_packages(include=['exlpose_mm', 'exlpose_mm.*']),
     # mim looks for configs and tools here; the links become copies in a wheel.
     package_data={'exlpose_mm': ['.mim/configs/**/*', '.mim/tools/*']},

@@ -16,7 +16,7 @@ find_python() {
   fail "Python 3.11 is missing (mmcv 2.1 with torch 2.1 needs it). Install python3.11 with its venv module and headers."
 }
 
-wanted=$(cat requirements.txt setup.py pyproject.toml | sha256sum | cut -d' ' -f1)
+wanted=$(cat requirements.txt setup.py | sha256sum | cut -d' ' -f1)
 stamp=.venv/.requirements.sha256
 [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 

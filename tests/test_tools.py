@@ -1,0 +1,127 @@
+"""The way of a user: mim, MMPose's inference API, and the picture of predictions."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpose.apis import MMPoseInferencer, init_model
+from mmpose.registry import MODELS
+
+from exlpose_mm import ExLPoseDataset
+from exlpose_mm.cli import export_variables
+from exlpose_mm.visualization import contact_sheet, draw_pair, group_by_image, lift
+
+ROOT = Path(__file__).resolve().parents[1]
+DEMO = ROOT / 'configs/demo/exlpose_r18_1xb16-15e_demo-128x96.py'
+PAPER = ROOT / 'configs/exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py'
+
+
+def random_checkpoint(config: Path, path: Path) -> str:
+    cfg = Config.fromfile(config).model
+    cfg.backbone.init_cfg = None
+    torch.manual_seed(0)
+    torch.save(dict(state_dict=MODELS.build(cfg).state_dict(), meta={}), path)
+    return str(path)
+
+
+def mim(*args: str, **env) -> str:
+    command = [str(Path(sys.executable).with_name('mim')), *args]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT,
+                          env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+class TestMim:
+
+    @pytest.mark.parametrize('package', ['exlpose_mm', 'mmpose'])
+    def test_train(self, package, exlpose_root, tmp_path):
+        options = ['train_cfg.max_epochs=1', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
+                   'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
+                   'val_dataloader.persistent_workers=False', 'custom_hooks=[]', 'train_cfg.val_interval=1']
+        variables = [f'data_root={exlpose_root}'] if package == 'exlpose_mm' else []
+        log = mim('train', package, str(DEMO), '--gpus', '0', '--work-dir', str(tmp_path / 'work'),
+                  '--cfg-options', *options, *variables, DATA_ROOT=str(exlpose_root))
+        assert (tmp_path / 'work/epoch_1.pth').is_file()
+        assert re.findall(r'^(LL-N|LL-H|LL-E|LL-A|WL) ', log, re.M) == ['LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL']
+
+    def test_test_of_the_real_frames_from_the_official_annotations(self, official_dir, tmp_path):
+        config = tmp_path / 'real_frames.py'
+        config.write_text(f'''
+_base_ = [{str(PAPER)!r}]
+real = dict(type='ExLPoseDataset', lighting='low_light', split='LL-A', data_root={str(official_dir)!r},
+            ann_file='test_exlpose.json', test_mode=True)
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(datasets=[real]))
+test_evaluator = dict(data_root={str(official_dir)!r}, unions=dict(_delete_=True),
+                      ann_files={{'_delete_': True, 'LL-A': 'test_exlpose.json'}})
+''')
+        checkpoint = random_checkpoint(PAPER, tmp_path / 'random.pth')
+        log = mim('test', 'exlpose_mm', str(config), '--checkpoint', checkpoint, '--work-dir', str(tmp_path))
+        row = re.search(r'^LL-A +(.*)$', log, re.M)[1].split()
+        assert len(row) == 5 and all(0 <= float(value) <= 100 for value in row)
+
+
+class TestVariables:
+
+    def test_reach_the_environment(self, monkeypatch):
+        monkeypatch.delenv('DATA_ROOT', raising=False)
+        rest = export_variables(['c.py', '--cfg-options', 'data_root=/d', 'a.b=1', '--amp'])
+        assert os.environ['DATA_ROOT'] == '/d'
+        assert rest == ['c.py', '--cfg-options', 'a.b=1', '--amp']
+
+    def test_alone(self, monkeypatch):
+        monkeypatch.delenv('PRETRAINED', raising=False)
+        assert export_variables(['c.py', '--cfg-options', 'pretrained=x=y']) == ['c.py']
+        assert os.environ['PRETRAINED'] == 'x=y'
+
+    def test_every_use_in_a_config_follows(self, monkeypatch):
+        monkeypatch.setenv('DATA_ROOT', '/elsewhere')
+        cfg = Config.fromfile(PAPER)
+        roots = [cfg.train_dataloader.dataset.data_root, cfg.test_evaluator.data_root,
+                 *(d.data_root for d in cfg.test_dataloader.dataset.datasets)]
+        assert set(roots) == {'/elsewhere'}
+
+
+class TestInferencer:
+
+    @pytest.mark.parametrize('high', [4, 256])
+    def test_a_picture_of_any_brightness(self, tmp_path, high):
+        pixels = np.random.default_rng(0).integers(0, high, (120, 90, 3), dtype=np.uint8)
+        path = str(tmp_path / 'scene.png')
+        cv2.imwrite(path, pixels)
+        inferencer = MMPoseInferencer(
+            pose2d=str(DEMO), pose2d_weights=random_checkpoint(DEMO, tmp_path / 'random.pth'),
+            det_model='whole_image', device='cpu')
+        person, = next(inferencer(path, show=False))['predictions'][0]
+        assert np.shape(person['keypoints']) == (14, 2)
+        assert np.isfinite(person['keypoint_scores']).all()
+
+
+class TestPicture:
+
+    def test_lift_makes_a_dark_frame_visible_and_keeps_black_black(self):
+        ramp = np.tile(np.linspace(0, 4, 64).astype(np.uint8), (48, 1))
+        lifted = lift(np.dstack([ramp, ramp, 2 * ramp]))
+        assert lifted.max() == 255 and lifted[:, 0].max() < 60
+        channels = lifted.reshape(-1, 3).mean(0)
+        np.testing.assert_allclose(channels, channels.mean(), rtol=0.05)
+        assert lift(np.zeros((8, 8, 3), np.uint8)).max() == 0
+
+    def test_prediction_beside_the_partner(self, exlpose_root, tmp_path):
+        model = init_model(str(DEMO), random_checkpoint(DEMO, tmp_path / 'random.pth'), device='cpu')
+        dataset = ExLPoseDataset(ann_file='ExLPose_test_LL-A.json', data_root=str(exlpose_root), test_mode=True)
+        images = group_by_image(dataset)
+        assert sum(map(len, images)) == len(dataset)
+        picture = draw_pair(model, images[0])
+        height, width = cv2.imread(images[0][0]['img_path']).shape[:2]
+        assert picture.shape == (height, 3 * width, 3)
+        np.testing.assert_array_equal(picture[:, :width], cv2.imread(images[0][0]['img_path']))
+        well_lit = cv2.imread(images[0][0]['well_lit_path'])
+        assert (picture[:, 2 * width:] != well_lit).any(), 'the labels are drawn'
+        assert contact_sheet([picture, picture[:, :-6]]).shape[1] == 3 * width
