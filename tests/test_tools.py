@@ -58,7 +58,7 @@ _base_ = [{str(PAPER)!r}]
 real = dict(type='ExLPoseDataset', lighting='low_light', split='LL-A', data_root={str(official_dir)!r},
             ann_file='test_exlpose.json', test_mode=True)
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(datasets=[real]))
-test_evaluator = dict(data_root={str(official_dir)!r}, unions=dict(_delete_=True),
+test_evaluator = dict(data_root={str(official_dir)!r}, unions={{}},
                       ann_files={{'_delete_': True, 'LL-A': 'test_exlpose.json'}})
 ''')
         checkpoint = random_checkpoint(PAPER, tmp_path / 'random.pth')

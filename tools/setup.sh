@@ -24,7 +24,7 @@ python=$(find_python)
 command -v c++ >/dev/null || fail "no C++ compiler (c++) found; mmcv compiles from source. Install g++ (Debian/Ubuntu: apt-get install build-essential)."
 
 echo "setup: .venv from requirements.txt, about 8 minutes the first time"
-"$python" -m venv .venv
+"$python" -m venv .venv || fail "$python cannot make a virtual environment. Install its venv module (Debian/Ubuntu: python3.11-venv)."
 pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
 
 # Packages that build against torch and setuptools come second, without build isolation.
