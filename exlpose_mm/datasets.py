@@ -137,6 +137,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         images = self._find_images(info['img_path'] for info in data_list)
         for info in data_list:
             info.update(images[info['img_path']], split=self.split)
+            if self.bbox_file:
+                info['bbox_file'] = self.bbox_file
         return data_list
 
     def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:

@@ -210,14 +210,15 @@ class PackPairedInputs(PackPoseInputs):
     """Pack a pair as one sample with two inputs, or a single image as MMPose does.
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
-    ``PoseDataSample``. ``lighting``, ``split`` and ``well_lit_path`` join the meta keys.
+    ``PoseDataSample``. ``lighting``, ``split``, ``well_lit_path`` and ``bbox_file`` join the
+    meta keys.
 
     Args:
         meta_keys (Sequence[str]): Further meta keys.
         **kwargs: As for :class:`mmpose.datasets.transforms.PackPoseInputs`.
     """
 
-    LIGHTING_KEYS = ('lighting', 'split', 'well_lit_path')
+    LIGHTING_KEYS = ('lighting', 'split', 'well_lit_path', 'bbox_file')
 
     def __init__(self, meta_keys: Sequence[str] = (), **kwargs) -> None:
         super().__init__(**kwargs)
