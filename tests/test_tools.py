@@ -18,7 +18,7 @@ from exlpose_mm.cli import export_variables
 from exlpose_mm.visualization import contact_sheet, draw_pair, group_by_image, lift
 
 ROOT = Path(__file__).resolve().parents[1]
-DEMO = ROOT / 'configs/demo/exlpose_r18_1xb16-15e_demo-128x96.py'
+DEMO = ROOT / 'configs/demo/exlpose_r18_1xb16-10e_demo-128x96.py'
 PAPER = ROOT / 'configs/exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py'
 
 

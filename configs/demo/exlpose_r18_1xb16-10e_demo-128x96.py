@@ -1,7 +1,7 @@
 # ExLPose's method, small, from random weights, on generated data: minutes on a CPU.
 _base_ = ['../_base_/default_runtime.py', '../_base_/demo.py']
 
-max_epochs = 15
+max_epochs = 10
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(optimizer=dict(type='Adam', lr=2e-3))
 param_scheduler = [
