@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import init_default_scope
 from mmpose.utils import register_all_modules
 
 from exlpose_mm.datasets import JOINTS
@@ -21,6 +22,12 @@ TRAIN_GAINS = (3.40, 12.62, 20.92, 28.18)
 # (x, y) in the box: shoulders, elbows, wrists, hips, knees, ankles (left, right), head, neck.
 STANDING = np.array([[.8, .25], [.2, .25], [.9, .4], [.1, .4], [1., .55], [0., .55], [.7, .55],
                      [.3, .55], [.75, .77], [.25, .77], [.75, 1.], [.25, 1.], [.5, 0.], [.5, .2]])
+
+
+@pytest.fixture(autouse=True, scope='module')
+def mmpose_scope() -> None:
+    """Names in configs are MMPose's, whatever scope an earlier module left behind."""
+    init_default_scope('mmpose')
 
 
 @pytest.fixture(scope='session')

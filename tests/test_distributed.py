@@ -7,6 +7,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from mmpose.utils import register_all_modules
 from test_estimators import build, pairs
 
 
@@ -14,6 +15,7 @@ def train_one_step(rank: int, port: int, folder: str) -> None:
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     dist.init_process_group('gloo', rank=rank, world_size=2)
     torch.set_num_threads(1)
+    register_all_modules()
     # A step fails here if a parameter gets no gradient: nothing is marked as unused.
     model = MMDistributedDataParallel(build())
     optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))

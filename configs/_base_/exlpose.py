@@ -1,5 +1,8 @@
 # ExLPose in any of the folder layouts that its releases unpack to. Lee et al., "Human Pose
 # Estimation in Extremely Low-light Conditions", CVPR 2023.
+# MMPoseInferencer asks for these; by MMPose's own data set it knows that these are bodies.
+data_mode = 'topdown'
+dataset_type = 'ExlposeDataset'
 data_root = '{{$DATA_ROOT:data/ExLPose}}'
 
 codec = dict(type='CPNHeatmap', input_size=(192, 256), heatmap_size=(48, 64))

@@ -1,6 +1,9 @@
 # LSPET: people in real photographs, one an image, with the 14 CrowdPose joints, here with
 # simulated darkness. Johnson & Everingham, "Learning Effective Human Pose Estimation from
 # Inaccurate Annotation", CVPR 2011.
+# MMPoseInferencer asks for these; by MMPose's own data set it knows that these are bodies.
+data_mode = 'topdown'
+dataset_type = 'CrowdPoseDataset'
 data_root = '{{$DATA_ROOT:data/lspet14}}'
 
 codec = dict(
