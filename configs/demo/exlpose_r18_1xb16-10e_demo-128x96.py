@@ -39,4 +39,4 @@ model = dict(
             decoder=_base_.small_codec),
         well_lit_teacher=dict(
             taps=['conv1', 'layer1', 'layer2', 'layer3', 'layer4'], loss=dict(type='GramLoss'))),
-    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False))
+    test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
