@@ -7,8 +7,11 @@ import os.path as osp
 from typing import Dict, Iterable, List, Optional, Tuple
 
 import numpy as np
+from mmengine.fileio import load
+from mmengine.utils import is_list_of
 from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
+from mmpose.structures.bbox import bbox_xywh2xyxy
 
 from .lighting import LIGHTINGS
 from .pairing import (LONG_SPLITS, SHORT_SPLITS, DatasetError, ImageFinder, MissingFileError,
@@ -57,6 +60,22 @@ METAINFO = dict(
             0.079, 0.079])
 
 
+def _check_detections(bbox_file: str, ann_file: str) -> None:
+    """Raise unless ``bbox_file`` holds COCO detections of people in the images of ``ann_file``."""
+    if not osp.isfile(bbox_file):
+        raise MissingFileError(f'no bbox_file {bbox_file!r}; tools/detect_people.py writes one')
+    detections, keys = load(bbox_file), ('image_id', 'category_id', 'bbox', 'score')
+    if not is_list_of(detections, dict) or not all(key in d for d in detections for key in keys):
+        raise DatasetError(f'{bbox_file}: expected a list of COCO detections with the keys {keys}')
+    if not any(d['category_id'] == 1 for d in detections):
+        raise DatasetError(f'{bbox_file} has no detection of a person (category_id 1)')
+    known = {image['id'] for image in load(ann_file)['images']}
+    unknown = sorted({d['image_id'] for d in detections} - known, key=str)
+    if unknown:
+        raise DatasetError(f'{bbox_file}: {len(unknown)} image ids, such as {unknown[0]!r}, are not in '
+                           f'{ann_file}; make it from the same annotation file')
+
+
 @DATASETS.register_module()
 class ExLPoseDataset(BaseCocoStyleDataset):
     """ExLPose (paper, section 3): people in aligned low-light and well-lit images.
@@ -68,7 +87,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     hands the first to every codec as ``keypoints_visible`` and the second to codecs that ask
     for ``keypoints_visible_weights``. In testing, where nothing takes the two apart, it is
     (1, K): labelled. Annotations without a labelled joint are left out, as in the official
-    code; ``num_keypoints`` is counted, since the files' own is sometimes wrong.
+    code; ``num_keypoints`` is counted, since the files' own is sometimes wrong. Boxes are the
+    files' own, as in the official code; MMPose would cut them at the frame's last pixel but one.
 
     Args:
         lighting (str): ``'paired'``, ``'low_light'`` or ``'well_lit'``. Annotation files of
@@ -85,8 +105,9 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     Raises:
         MissingFileError: If an annotation file or an image is not on disk.
         PairingError: If an image has no partner, several, or one of another size.
-        DatasetError: If ``lighting`` is unknown, an annotation has not K joints, or a path in
-            the annotation file leads out of the data root.
+        DatasetError: If ``lighting`` is unknown, an annotation has not K joints, a path in
+            the annotation file leads out of the data root, or ``bbox_file`` is no list of
+            people in this file's images.
     """
 
     METAINFO: dict = METAINFO
@@ -141,6 +162,10 @@ class ExLPoseDataset(BaseCocoStyleDataset):
                 info['bbox_file'] = self.bbox_file
         return data_list
 
+    def _load_detection_results(self) -> List[dict]:
+        _check_detections(self.bbox_file, self.ann_file)
+        return super()._load_detection_results()
+
     def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
         """Parse an annotation; None if it has no labelled joint."""
         annotation = raw_data_info['raw_ann_info']
@@ -153,6 +178,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             return None
         visibility = np.array(keypoints[2::3])[None]
         labelled, visible = (np.float32(visibility > level) for level in (0, 1))
+        info['bbox'] = bbox_xywh2xyxy(np.float32(annotation['bbox'])[None])  # MMPose's loses edge pixels
         info['num_keypoints'] = int(labelled.sum())
         info['keypoints_visible'] = (
             labelled if self.test_mode else np.stack([labelled, visible], axis=-1))

@@ -1,5 +1,5 @@
 """The pose estimator that runs one network under two lightings."""
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -74,8 +74,9 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     """Top-down pose estimator whose network runs under a lighting condition.
 
     In training each lighting is a forward pass of its own, as in the official code: the
-    shared batch norms of the head see two batches, and so does a backbone without LSBN.
-    In testing the condition of an image is its sample's ``lighting``; a batch may mix
+    shared batch norms of the head see two batches. A network without LSBN (the ablation)
+    sees both lightings in one batch, as in baseline-all: its batch norms must train with the
+    mixed statistics that they test with. In testing the condition of an image is its sample's ``lighting``; a batch may mix
     them. ``mode='tensor'`` runs under low light, the condition of deployment.
 
     Args:
@@ -109,11 +110,25 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         Returns:
             dict: What the head's ``loss`` returns.
         """
+        extract = self._extract_each if lsbn_layers(self) else self._extract_jointly
+        feats, taps = extract(inputs)
+        return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps)
+
+    def _extract_each(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
         feats, taps = {}, {}
         for name, images in inputs.items():
             with lighting(self, name), tap(self.backbone, self._taps) as taps[name]:
                 feats[name] = self.extract_feat(images)
-        return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps)
+        return feats, taps
+
+    def _extract_jointly(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
+        sizes = [len(images) for images in inputs.values()]
+        with tap(self.backbone, self._taps) as outputs:
+            joint = self.extract_feat(torch.cat([*inputs.values()]))
+        feats = dict(zip(inputs, zip(*(x.split(sizes) for x in joint))))
+        taps = {name: {key: x.split(sizes)[i] for key, x in outputs.items()}
+                for i, name in enumerate(inputs)}
+        return feats, taps
 
     def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
         """Predict as MMPose does, each image under its sample's lighting.

@@ -54,7 +54,9 @@ class LightingCocoMetric(CocoMetric):
             overwrites the one before; nothing is written if there is no log file. ``''``
             writes nothing.
         use_area, iou_type, score_mode, nms_mode, **kwargs: As for
-            :class:`mmpose.evaluation.CocoMetric`.
+            :class:`mmpose.evaluation.CocoMetric`. ``outfile_prefix`` writes each row's
+            predictions to ``<outfile_prefix>.<row>.keypoints.json``; with ``format_only`` that
+            is all that happens.
 
     Raises:
         MissingFileError: If a ground truth file does not exist.
@@ -132,6 +134,8 @@ class LightingCocoMetric(CocoMetric):
             SplitError: If a prediction's image is not in the ground truth of its split.
         """
         table = self._tabulate(results)
+        if self.format_only:
+            return {}
         if table.rows:
             logger = MMLogger.get_current_instance()
             logger.info(f'{table.caption}\n{text_table(table.cells())}')
@@ -161,7 +165,7 @@ class LightingCocoMetric(CocoMetric):
         return not missing
 
     def _evaluate_row(self, row: str, parts: Sequence[str],
-                      results: list) -> Tuple[Dict[str, float], Matches]:
+                      results: list) -> Tuple[Dict[str, float], Optional[Matches]]:
         ground_truth, image_ids = self._merge(parts)
         selected = [(dict(pred, img_id=self._image_id(pred, image_ids)), gt)
                     for pred, gt in results if pred['split'] in parts]
@@ -175,7 +179,7 @@ class LightingCocoMetric(CocoMetric):
                 stats = super().compute_metrics(selected)
         finally:
             self.outfile_prefix = all_rows_prefix
-        matches = stats.pop('matches')
+        matches = stats.pop('matches', None)  # nothing is evaluated with format_only
         values = {column: float(value) for column, value in stats.items()}
         oks = self._mean_oks(parts, [pred for pred, _ in selected])
         return values if oks is None else {**values, 'OKS': oks}, matches

@@ -244,6 +244,33 @@ def test_detected_boxes(exlpose_root, tmp_path):
     assert folders == {exlpose_root / 'ExLPose' / 'dark'}
 
 
+@pytest.mark.parametrize('content, message', [
+    (None, 'tools/detect_people.py'),
+    ([], 'no detection of a person'),
+    ([dict(image_id=2, category_id=3, bbox=[1, 2, 30, 40], score=.7)], 'no detection of a person'),
+    (dict(images=[]), 'list of COCO detections'),
+    ([dict(image_id=2, category_id=1, score=.7)], 'list of COCO detections'),
+    ([dict(image_id=77, category_id=1, bbox=[1, 2, 30, 40], score=.7)], '77'),
+])
+def test_a_bad_box_file_is_refused(exlpose_root, tmp_path, content, message):
+    path = tmp_path / 'boxes.json'
+    if content is not None:
+        path.write_text(json.dumps(content))
+    with pytest.raises(DatasetError, match=message) as error:
+        build(exlpose_root, 'low_light', 'ExLPose_test_LL-H.json', test_mode=True, bbox_file=str(path))
+    assert str(path) in str(error.value)
+
+
+def test_boxes_at_the_edge_of_the_frame_keep_their_last_pixel(exlpose_root):
+    path = exlpose_root / 'Annotations' / 'ExLPose_test_LL-H.json'
+    content = json.loads(path.read_text())
+    for annotation in content['annotations']:
+        annotation['bbox'] = [-1, 2, 129, 94]  # the frame is 128 x 96
+    path.write_text(json.dumps(content))
+    dataset = build(exlpose_root, 'low_light', path.name, test_mode=True)
+    assert dataset[0]['bbox'].tolist() == [[-1, 2, 128, 96]]
+
+
 def test_splits_concatenate(exlpose_root):
     parts = [build(exlpose_root, 'low_light', f'ExLPose_test_LL-{level}.json', test_mode=True)
              for level in 'NHE']

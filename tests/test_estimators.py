@@ -1,4 +1,6 @@
 """The estimator and its preprocessor: which image runs under which lighting."""
+import copy
+
 import pytest
 import torch
 from mmengine.structures import InstanceData, PixelData
@@ -121,6 +123,26 @@ class TestTraining:
         model = build(head={**model_cfg()['head'], 'well_lit_teacher': None})
         losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
         assert 'loss_gram' not in losses and 'low_light.loss_kpt' in losses
+
+    def test_without_lsbn_both_lightings_are_one_batch(self):
+        model = build(backbone={**model_cfg()['backbone'], 'norm_cfg': dict(type='BN')}).train()
+        data = model.data_preprocessor(pairs(), True)
+        reference = copy.deepcopy(model)
+        losses = model(**data, mode='loss')
+
+        low_light, well_lit = data['inputs']['low_light'], data['inputs']['well_lit']
+        x = reference.backbone.conv1(torch.cat([low_light, well_lit]))
+        grams = [(f.flatten(2) @ f.flatten(2).transpose(1, 2)) / f[0, 0].numel() for f in (x[:2], x[2:])]
+        torch.testing.assert_close(losses['loss_gram'][0], (grams[0] - grams[1]).square().mean() / len(TAPS))
+
+        feats = reference.extract_feat(torch.cat([low_light, well_lit]))[-1]
+        for name, own in zip(LIGHTINGS, (feats[:2], feats[2:])):
+            want = reference.head.head.loss((own, ), data['data_samples'])['loss_kpt']
+            torch.testing.assert_close(losses[f'{name}.loss_kpt'], want)
+        want, got = reference.state_dict(), model.state_dict()
+        for key in (key for key in got if key.startswith('backbone.bn1')):
+            torch.testing.assert_close(got[key], want[key])
+        assert got['backbone.bn1.num_batches_tracked'] == 1
 
     def test_bfloat16_autocast(self):
         # MMPose's accuracy cannot convert bfloat16 maps to numpy.

@@ -261,9 +261,11 @@ def test_own_union_and_prefix(toy):
     assert not any('LL-A' in key for key in result)
 
 
-def test_predictions_of_each_row_are_kept(toy, tmp_path):
+@pytest.mark.parametrize('format_only', [False, True])
+def test_predictions_of_each_row_are_kept(toy, tmp_path, format_only):
     paths, person = toy
-    evaluate(build(paths, outfile_prefix=str(tmp_path / 'out')), toy_samples(person))
+    metric = build(paths, outfile_prefix=str(tmp_path / 'out'), format_only=format_only)
+    assert (evaluate(metric, toy_samples(person)) == {}) == format_only
     counts = {row: len(json.loads((tmp_path / f'out.{row}.keypoints.json').read_text()))
               for row in ('LL-N', 'LL-A')}
     assert counts == {'LL-N': 1, 'LL-A': 3}

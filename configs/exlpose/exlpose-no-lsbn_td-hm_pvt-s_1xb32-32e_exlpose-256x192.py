@@ -2,11 +2,10 @@
 #
 # There is no LSBN: a layer norm normalises each token on its own and keeps no statistics that
 # two lightings could mix, so a copy per lighting would only double its scale and offset.
-_base_ = ['baseline-all_td-hm_pvt-s_1xb32-32e_exlpose-256x192.py']
+_base_ = ['baseline-all_td-hm_pvt-s_1xb32-32e_exlpose-256x192.py', '../_base_/lighting_specific.py']
 
 model = dict(
-    type='LightingPoseEstimator',
-    data_preprocessor=dict(merge=()),
+    **_base_.lighting_pairs,
     head=dict(
         _delete_=True,
         type='DualTeacherHead',

@@ -1,10 +1,8 @@
 # The paper's model: CPN on a ResNet-50 with LSBN, taught by the well-lit images (LUPI).
-_base_ = ['baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py']
+_base_ = ['baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py', '../_base_/lighting_specific.py']
 
 model = dict(
-    type='LightingPoseEstimator',
-    data_preprocessor=dict(merge=()),
-    backbone=dict(norm_cfg=dict(type='LSBN2d')),
+    **_base_.lighting_specific,
     head=dict(
         _delete_=True,
         type='DualTeacherHead',

@@ -1,10 +1,8 @@
 # ExLPose's method on HRNet-W32: LSBN and the well-lit teacher (LUPI).
-_base_ = ['baseline-all_td-hm_hrnet-w32_1xb32-32e_exlpose-256x192.py']
+_base_ = ['baseline-all_td-hm_hrnet-w32_1xb32-32e_exlpose-256x192.py', '../_base_/lighting_specific.py']
 
 model = dict(
-    type='LightingPoseEstimator',
-    data_preprocessor=dict(merge=()),
-    backbone=dict(norm_cfg=dict(type='LSBN2d')),
+    **_base_.lighting_specific,
     head=dict(
         _delete_=True,
         type='DualTeacherHead',

@@ -1,10 +1,8 @@
 # ExLPose's method: LSBN and the well-lit teacher (LUPI).
-_base_ = ['baseline-all_mobilenetv2_1xb32-5e_lspet-128x96.py']
+_base_ = ['baseline-all_mobilenetv2_1xb32-5e_lspet-128x96.py', '../_base_/lighting_specific.py']
 
 model = dict(
-    type='LightingPoseEstimator',
-    data_preprocessor=dict(merge=()),
-    backbone=dict(norm_cfg=dict(type='LSBN2d')),
+    **_base_.lighting_specific,
     head=dict(
         _delete_=True,
         type='DualTeacherHead',
