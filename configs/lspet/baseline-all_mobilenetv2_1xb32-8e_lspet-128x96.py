@@ -1,9 +1,9 @@
 # Stock MMPose, trained on both lightings at once.
 _base_ = ['../_base_/default_runtime.py', '../_base_/lspet.py']
 
-max_epochs = 5
+max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
-optim_wrapper = dict(optimizer=dict(type='Adam', lr=1e-3))
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', begin=0, end=50, start_factor=0.01, by_epoch=False),
     dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True)
