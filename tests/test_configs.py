@@ -111,7 +111,7 @@ def evaluate(config, dataloader, evaluator) -> dict:
 
 @pytest.mark.parametrize('config', [
     'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py',
-    'lspet/exlpose_mobilenetv2_1xb32-5e_lspet-128x96.py',
+    'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py',
 ], indirect=True)
 def test_a_full_pass_of_the_evaluator(config):
     metrics = evaluate(config, config.val_dataloader, config.val_evaluator)
