@@ -7,12 +7,11 @@ from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
-from mmpose.datasets.transforms import LoadImage
 from torch import nn
 
 from .datasets import ExLPoseDataset
 from .lighting import check_lighting
-from .transforms import ImageError, ScaleToMean
+from .transforms import ImageError, ScaleToMean, load_image
 
 __all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people']
 
@@ -76,13 +75,10 @@ def read_image(path: str, lighting: str) -> np.ndarray:
         ValueError: If the lighting is unknown.
     """
     check_lighting(lighting)
-    try:
-        results = LoadImage().transform(dict(img_path=path))
-    except Exception as error:
-        raise ImageError(f'cannot read image {path}: {error}') from error
+    image = load_image(path)
     if lighting == 'low_light':
-        results = ScaleToMean().transform(results)
-    return results['img'].round().clip(0, 255).astype(np.uint8)
+        image = ScaleToMean().transform(dict(img=image))['img']
+    return image.round().clip(0, 255).astype(np.uint8)
 
 
 def detect_people(detector: nn.Module, images: Dict[int, str], lighting: str,

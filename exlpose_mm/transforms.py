@@ -4,7 +4,7 @@ A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose'
 transforms take such a list as frames of one scene and move both alike.
 """
 import zlib
-from typing import List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -13,15 +13,30 @@ from mmcv.transforms import Compose
 from mmpose.datasets.transforms import LoadImage, PackPoseInputs
 from mmpose.registry import TRANSFORMS
 
-from .camera import LEVELS, Camera
+from .camera import Camera, camera_of, draw_camera
 from .lighting import LIGHTINGS, check_lighting
 
-SPLITS = dict(normal='LL-N', hard='LL-H', extreme='LL-E')
+SPLITS = {'normal': 'LL-N', 'hard': 'LL-H', 'extreme': 'LL-E', 'exlpose-normal': 'LL-N',
+          'exlpose-hard': 'LL-H', 'exlpose-extreme': 'LL-E', 'a7m3': 'A7M3', 'ricoh3': 'RICOH3'}
 """Row of the results table for each level of simulated darkness."""
+RANDOM = 'exlpose'
+"""The level of a random camera like ExLPose's."""
 
 
 class ImageError(ValueError):
     """An image cannot be read, or does not fit its partner."""
+
+
+def load_image(path: str, load: Callable[[dict], dict] = LoadImage().transform) -> np.ndarray:
+    """Load an image by a transform that takes and returns MMPose's ``results``.
+
+    Raises:
+        ImageError: If that fails for any reason; names the file.
+    """
+    try:
+        return load(dict(img_path=path))['img']
+    except Exception as error:
+        raise ImageError(f'cannot read image {path}: {error}') from error
 
 
 @TRANSFORMS.register_module()
@@ -40,19 +55,14 @@ class LoadPairedImages(LoadImage):
 
     def transform(self, results: dict) -> dict:
         paths = [results['img_path'], results['well_lit_path']]
-        images = [self._load(path) for path in paths]
+        load = super().transform
+        images = [load_image(path, load) for path in paths]
         shapes = [image.shape[:2] for image in images]
         if shapes[0] != shapes[1]:
             raise ImageError(f'the images of a pair differ in size (h, w): {paths[0]} {shapes[0]}, '
                              f'{paths[1]} {shapes[1]}')
         results.update(img=images, lighting=LIGHTINGS, img_shape=shapes[0], ori_shape=shapes[0])
         return results
-
-    def _load(self, path: str) -> np.ndarray:
-        try:
-            return super().transform(dict(img_path=path))['img']
-        except Exception as error:
-            raise ImageError(f'cannot read image {path}: {error}') from error
 
 
 @TRANSFORMS.register_module()
@@ -127,50 +137,56 @@ class SimulateLowLight(BaseTransform):
     into its low-light image alone.
 
     Args:
-        level (str | Sequence[float]): ``'normal'``, ``'hard'`` or ``'extreme'``
-            (:data:`~exlpose_mm.camera.LEVELS`), or a range ``(low, high)`` of the dark
-            frame's mean in DN, drawn log-uniformly from numpy's global state, which
-            mmengine seeds per worker.
+        level (str | Sequence[float]): For testing, a level of :data:`~exlpose_mm.camera.LEVELS`
+            or a preset of :data:`~exlpose_mm.camera.PRESETS`. For training, ``'exlpose'``: a
+            random camera like ExLPose's (:func:`~exlpose_mm.camera.draw_camera`); or a range
+            ``(low, high)`` of the dark frame's mean in DN, drawn log-uniformly. These draw from
+            numpy's global state, which mmengine seeds per worker.
         paired (bool): Keep the well-lit image as the partner. Defaults to True.
         camera (dict, optional): Other parameters of ``Camera``.
-        seed (int): A named level is for testing: its noise is a function of this seed,
-            the level and ``img_id`` only, so that two runs see the same pixels.
+        seed (int): The noise of a named camera is a function of this seed, the name and
+            ``img_id`` only, so that two runs see the same pixels.
 
     Raises:
-        ValueError: If the level is unknown or the range is not 0 < low <= high <= 255.
+        ValueError: If the level is unknown, the range is not 0 < low <= high <= 255, or a
+            parameter of the camera lies outside of its range.
     """
 
     def __init__(self, level, paired: bool = True, camera: Optional[dict] = None,
                  seed: int = 0) -> None:
         self.level, self.paired, self.seed = level, paired, seed
         self.camera = camera or {}
-        Camera(**self.camera)
-        if isinstance(level, str):
-            if level not in LEVELS:
-                raise ValueError(f'unknown darkness level {level!r}; use one of {tuple(LEVELS)}, '
-                                 'or a range (low, high) of the mean in DN')
+        if level == RANDOM:
+            draw_camera(np.random.default_rng(0), **self.camera)
+        elif isinstance(level, str):
+            camera_of(level, **self.camera)
         elif len(level) != 2 or not 0 < level[0] <= level[1] <= 255:
             raise ValueError(f'a range of darkness is 0 < low <= high <= 255 DN, got {level}')
+        else:
+            Camera(**self.camera)
 
     def transform(self, results: dict) -> dict:
         well_lit = results['img']
-        mean, rng = self._draw(results)
-        low_light = Camera(**{**self.camera, 'mean': mean}).expose(well_lit, rng)
+        camera, rng = self._draw(results)
+        low_light = camera.expose(well_lit, rng)
         if self.paired:
             results.update(img=[low_light, well_lit], lighting=LIGHTINGS)
         else:
             results.update(img=low_light, lighting='low_light')
-        if isinstance(self.level, str):
+        if isinstance(self.level, str) and self.level in SPLITS:
             results['split'] = SPLITS[self.level]
         return results
 
-    def _draw(self, results: dict):
+    def _draw(self, results: dict) -> Tuple[Camera, np.random.Generator]:
+        if self.level == RANDOM:
+            rng = np.random.default_rng(np.random.randint(2**31))
+            return draw_camera(rng, **self.camera), rng
         if isinstance(self.level, str):
             entropy = (self.seed, zlib.crc32(self.level.encode()), int(results['img_id']))
-            return LEVELS[self.level], np.random.default_rng(entropy)
+            return camera_of(self.level, **self.camera), np.random.default_rng(entropy)
         low, high = np.log(self.level)
         mean = float(np.exp(np.random.uniform(low, high)))
-        return mean, np.random.default_rng(np.random.randint(2**31))
+        return Camera(**{**self.camera, 'mean': mean}), np.random.default_rng(np.random.randint(2**31))
 
 
 @TRANSFORMS.register_module()

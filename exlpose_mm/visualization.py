@@ -94,13 +94,16 @@ def group_by_image(dataset) -> List[List[dict]]:
     return list(groups.values())
 
 
-def contact_sheet(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Stack pictures of one width, captions on top; narrower ones are padded with white."""
+CAPTIONS = ('as the camera saw it', 'lifted, with predictions', 'well-lit partner, labels')
+
+
+def contact_sheet(rows: Sequence[np.ndarray], captions: Sequence[str] = CAPTIONS) -> np.ndarray:
+    """Stack pictures of one width, a caption on top of each column; narrower ones are padded."""
     width = max(row.shape[1] for row in rows)
     padded = [cv2.copyMakeBorder(row, 0, 4, 0, width - row.shape[1], cv2.BORDER_CONSTANT,
                                  value=(255, 255, 255)) for row in rows]
-    caption = np.full((28, width, 3), 255, np.uint8)
-    for i, text in enumerate(('as the camera saw it', 'lifted, with predictions', 'well-lit partner, labels')):
-        cv2.putText(caption, text, (8 + i * width // 3, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1,
-                    cv2.LINE_AA)
-    return np.vstack([caption, *padded])
+    top = np.full((28, width, 3), 255, np.uint8)
+    for i, text in enumerate(captions):
+        cv2.putText(top, text, (8 + i * width // len(captions), 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+                    (0, 0, 0), 1, cv2.LINE_AA)
+    return np.vstack([top, *padded])

@@ -1,8 +1,12 @@
 """The low-light camera: order of operations, units, noise statistics, errors."""
+import hashlib
+
 import numpy as np
 import pytest
+import scipy.stats
 
-from exlpose_mm.camera import LEVELS, Camera, darken, demosaic, mosaic
+from exlpose_mm.camera import (LEVELS, PRESETS, Camera, camera_of, darken, demosaic, draw_camera, mosaic,
+                               tukey_lambda)
 
 SILENT = dict(gain=1e-6, read_noise=0., row_noise=0.)
 
@@ -33,12 +37,98 @@ def test_mosaic_is_rggb():
 
 def test_demosaic_keeps_measured_colours_and_averages_the_others():
     raw = rng().uniform(0, 255, (6, 8)).astype(np.float32)
-    out = demosaic(raw).astype(float)
-    assert out[2, 2, 2] == np.rint(raw[2, 2])
-    assert out[2, 3, 1] == np.rint(raw[2, 3])
-    np.testing.assert_allclose(out[2, 2, 1], np.mean([raw[1, 2], raw[3, 2], raw[2, 1], raw[2, 3]]), atol=0.5)
-    np.testing.assert_allclose(out[2, 2, 0], np.mean(raw[1:4:2, 1:4:2]), atol=0.5)
-    np.testing.assert_allclose(out[0, 0, 0], raw[1, 1], atol=0.5)
+    out = demosaic(raw)
+    assert out[2, 2, 2] == raw[2, 2]
+    assert out[2, 3, 1] == raw[2, 3]
+    np.testing.assert_allclose(out[2, 2, 1], np.mean([raw[1, 2], raw[3, 2], raw[2, 1], raw[2, 3]]), rtol=1e-5)
+    np.testing.assert_allclose(out[2, 2, 0], np.mean(raw[1:4:2, 1:4:2]), rtol=1e-5)
+    np.testing.assert_allclose(out[0, 0, 0], raw[1, 1], rtol=1e-5)
+
+
+def test_gradients_in_demosaicing():
+    """Malvar, He & Cutler: the bilinear value plus 1/2, 5/8 or 3/4 of the own colour's Laplacian."""
+    raw = rng().uniform(0, 255, (12, 14)).astype(np.float32)
+    plain, full = demosaic(raw), demosaic(raw, (1., 1., 1.))
+    y, x = 4, 6  # a red pixel
+    laplacian = raw[y, x] - np.mean([raw[y - 2, x], raw[y + 2, x], raw[y, x - 2], raw[y, x + 2]])
+    np.testing.assert_allclose(full[y, x, 1], plain[y, x, 1] + laplacian / 2, rtol=1e-4)
+    np.testing.assert_allclose(full[y, x, 0], plain[y, x, 0] + laplacian * 3 / 4, rtol=1e-4)
+    y, x = 4, 7  # green, red beside it
+    near = raw[y - 1, x - 1] + raw[y - 1, x + 1] + raw[y + 1, x - 1] + raw[y + 1, x + 1]
+    own = (5 * raw[y, x] - near - raw[y, x - 2] - raw[y, x + 2] + (raw[y - 2, x] + raw[y + 2, x]) / 2) / 8
+    np.testing.assert_allclose(full[y, x, 2], plain[y, x, 2] + own, rtol=1e-4)
+    np.testing.assert_allclose(full[y, x, 1], raw[y, x], rtol=1e-6)
+    half = demosaic(raw, (0.5, 0., 0.))
+    np.testing.assert_allclose(half[..., 2], (plain + full)[..., 2] / 2, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(half[..., :2], plain[..., :2])
+    ramp = np.add.outer(np.arange(12.), np.arange(14.)).astype(np.float32)
+    np.testing.assert_allclose(demosaic(ramp, (1., 1., 1.))[3:-3, 3:-3, 0], ramp[3:-3, 3:-3], atol=1e-4)
+
+
+# The pixels of published numbers: gain 0.5, read noise 0.6, row noise 0.12, bilinear.
+PIXELS = dict(normal='618c63a0ad57ef2d', hard='5192f00695d9d7ef', extreme='523f7599029f87fb')
+
+
+@pytest.mark.parametrize('level', LEVELS)
+def test_levels_keep_their_pixels(level):
+    image = rng(7).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    assert hashlib.sha256(darken(image, level, rng(3)).tobytes()).hexdigest()[:16] == PIXELS[level]
+
+
+def test_the_whole_way_pixel_by_pixel():
+    """Every stage, spelled out for one sensor pixel at a time; shot noise is left out by a high gain."""
+    camera = Camera(mean=None, light_ratio=4, gain=1e-4, analog_gain=20., read_noise=0., row_noise=0.,
+                    colour_bias=(2000., 1000., 0.), black_level=3., adc_bits=6, white_balance=(2., 1., 1.5),
+                    tone_curve='linear')
+    image = rng(1).integers(0, 256, (8, 10, 3), dtype=np.uint8)
+    out = camera.expose(image, rng())
+    step = 255 / 63
+    for y, x, channel, balance, bias in ((2, 4, 2, 2., 2.), (2, 5, 1, 1., 1.), (3, 5, 0, 1.5, 0.)):
+        dn = image[y, x, channel] / 4 / balance + bias  # 1e-4 DN per electron, ten times at 20 dB
+        want = (np.floor((dn + 3) / step + 0.5) * step - 3) * balance
+        assert abs(int(out[y, x, channel]) - want) <= 0.5 + step / 2 * 0.2
+
+
+def test_what_lies_below_the_black_level_is_lost():
+    camera = dict(mean=None, light_ratio=1e6, gain=1., read_noise=2., row_noise=0.)
+    nothing = np.zeros((300, 300, 3), np.float32)
+    clipped, kept = (Camera(**camera, adc_bits=8, black_level=level).develop(nothing, rng()) for level in (0., 20.))
+    # E max(N(0, 2), 0) = 2 / sqrt(2 pi) at the pixels that measure red, whatever was lost before;
+    # elsewhere means of four, which only the black level lets be of negative values too.
+    for picture in (clipped, kept):
+        np.testing.assert_allclose(picture[0::2, 0::2, 2].mean(), 2 / np.sqrt(2 * np.pi), rtol=0.1)
+    np.testing.assert_allclose(clipped[1::2, 1::2, 2].mean(), 2 / np.sqrt(2 * np.pi), rtol=0.2)
+    np.testing.assert_allclose(kept[1::2, 1::2, 2].mean(), 1 / np.sqrt(2 * np.pi), rtol=0.2)
+
+
+@pytest.mark.parametrize('shape', [-0.2, 0., 0.14, 1.])
+def test_tukey_lambda_has_unit_variance_and_its_quantiles(shape):
+    uniform = ((np.arange(400000) + 0.5) / 400000).astype(np.float64)
+    values = tukey_lambda(uniform, shape)
+    np.testing.assert_allclose([values.mean(), values.std()], [0, 1], atol=0.03)
+    reference = scipy.stats.tukeylambda(shape)
+    np.testing.assert_allclose(values[300000], reference.ppf(0.75) / reference.std(), rtol=1e-2)
+
+
+def test_presets_darken_by_their_light_ratio():
+    image = np.full((300, 400, 3), 255, np.uint8)
+    ratios = [camera_of(f'exlpose-{level}').light_ratio for level in ('normal', 'hard', 'extreme')]
+    assert ratios == sorted(ratios)
+    for name, camera in PRESETS.items():
+        quiet = camera_of(name, read_noise=0., row_noise=0., colour_bias=(0., 0., 0.), gain=1e-4, adc_bits=None)
+        assert quiet.expose(image, rng()).mean() == pytest.approx(255 / camera.light_ratio, abs=0.5)
+        assert 0 < camera_of(name).expose(image, rng()).mean() < 8
+
+
+def test_random_cameras_stay_in_their_ranges():
+    cameras = [draw_camera(rng(seed)) for seed in range(200)]
+    ratios, gains = ([getattr(c, name) for c in cameras] for name in ('light_ratio', 'analog_gain'))
+    assert 100 <= min(ratios) < 120 and 1300 < max(ratios) <= 1600
+    assert np.median(ratios) == pytest.approx(400, rel=0.25)
+    assert 0 <= min(gains) < 1 and 18 < max(gains) <= 19.1
+    assert np.std(np.log([c.read_noise for c in cameras])) == pytest.approx(0.263, rel=0.2)
+    assert np.std(np.log([c.row_noise for c in cameras])) == pytest.approx(0.294, rel=0.2)
+    assert draw_camera(rng(), gain=2.).gain == 2. and draw_camera(rng(3)) == draw_camera(rng(3))
 
 
 @pytest.mark.parametrize('gain', [0.5, 2.])
@@ -66,7 +156,7 @@ def test_row_noise_is_shared_by_a_row_only():
 @pytest.mark.parametrize('level', LEVELS)
 def test_levels_set_the_mean(level):
     image = rng(1).integers(0, 256, (200, 150, 3), dtype=np.uint8)
-    out = darken(image, level, rng(), Camera(gain=0.02, read_noise=0., row_noise=0.))
+    out = camera_of(level, gain=0.02, read_noise=0., row_noise=0.).expose(image, rng())
     assert out.dtype == np.uint8 and out.shape == image.shape
     np.testing.assert_allclose(out.mean(), LEVELS[level], rtol=0.1)
 
@@ -84,7 +174,12 @@ def test_a_black_frame_and_odd_sizes():
 
 @pytest.mark.parametrize('kwargs,name', [
     (dict(mean=0), 'mean'), (dict(mean=300), 'mean'), (dict(gain=0), 'gain'),
-    (dict(read_noise=-1), 'read_noise'), (dict(row_noise=float('nan')), 'row_noise')])
+    (dict(read_noise=-1), 'read_noise'), (dict(row_noise=float('nan')), 'row_noise'),
+    (dict(light_ratio=100.), 'either mean or light_ratio'), (dict(mean=None), 'either mean or light_ratio'),
+    (dict(mean=None, light_ratio=0.5), 'light_ratio'), (dict(adc_bits=0), 'adc_bits'),
+    (dict(read_shape=-0.5), 'read_shape'), (dict(white_balance=(1., 0., 1.)), 'white_balance'),
+    (dict(colour_bias=(1., 2.)), 'colour_bias'), (dict(gradient=(0., 2., 0.)), 'gradient'),
+    (dict(analog_gain=90.), 'analog_gain'), (dict(tone_curve='hlg'), 'tone_curve')])
 def test_values_outside_their_physical_range(kwargs, name):
     with pytest.raises(ValueError, match=name):
         Camera(**kwargs)

@@ -131,10 +131,29 @@ class TestSimulateLowLight:
     def test_training_draws_log_uniformly(self):
         np.random.seed(0)
         simulate = SimulateLowLight((0.5, 8.), camera=dict(gain=0.01, read_noise=0.))
-        means = np.array([simulate._draw({})[0] for _ in range(2000)])
+        means = np.array([simulate._draw({})[0].mean for _ in range(2000)])
         assert means.min() >= 0.5 and means.max() <= 8
         np.testing.assert_allclose(np.median(means), 2, rtol=0.1)
         assert 'split' not in simulate.transform(dict(img=image()))
+
+    @pytest.mark.parametrize('level, split', [
+        ('exlpose-normal', 'LL-N'), ('exlpose-hard', 'LL-H'), ('exlpose-extreme', 'LL-E'), ('a7m3', 'A7M3'),
+        ('ricoh3', 'RICOH3')])
+    def test_presets_are_levels(self, level, split):
+        outs = [SimulateLowLight(level, False, **kwargs).transform(dict(img=image(), img_id=1))
+                for kwargs in ({}, {}, dict(camera=dict(gain=5.)))]
+        assert outs[0]['split'] == split and 0 < outs[0]['img'].mean() < 3
+        np.testing.assert_array_equal(outs[0]['img'], outs[1]['img'])
+        assert outs[2]['img'].var() > 2 * outs[0]['img'].var()
+
+    def test_random_cameras(self):
+        simulate = SimulateLowLight('exlpose')
+        np.random.seed(0)
+        first, second = (simulate._draw({})[0] for _ in range(2))
+        np.random.seed(0)
+        assert simulate._draw({})[0] == first != second
+        out = simulate.transform(dict(img=image()))
+        assert out['lighting'] == LIGHTINGS and 'split' not in out
 
     @pytest.mark.parametrize('level', ['dark', (2., 1.), (0., 1.), (1., 300.), (1., 2., 3.)])
     def test_levels_without_meaning(self, level):

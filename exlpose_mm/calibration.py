@@ -1,0 +1,227 @@
+"""Fitting the low-light camera to real dark frames, and judging how real its frames look.
+
+A dark frame's well-lit partner need not exist: the scene is estimated from the frame itself,
+smoothed and put back through the mean response of the camera. Legend: C = 3, red, green, blue.
+"""
+import os
+import os.path as osp
+from dataclasses import asdict, replace
+from typing import Callable, Dict, List, Sequence, Tuple
+
+import cv2
+import numpy as np
+from mmengine.fileio import dump
+from scipy.optimize import minimize
+
+from .camera import Camera
+from .visualization import contact_sheet, lift
+
+COLOURS = ('R', 'G', 'B')
+PAIRS = ((0, 1), (0, 2), (1, 2))
+SCENE_BLUR = 3.0
+"""Standard deviation, in pixels, of the Gaussian that makes a scene of a noisy frame."""
+DETAIL_BLUR = 8.0
+"""The same of the Gaussian that is taken off before noise is measured."""
+
+
+class CalibrationError(ValueError):
+    """A frame says nothing about a dark camera's noise."""
+
+
+def measure(frame: np.ndarray) -> Dict[str, float]:
+    """Measure what makes a dark frame look like one.
+
+    ``mean`` and ``maximum`` in DN; ``P(0)``, ``P(1)``, ``P(2)``: shares of samples of that
+    value; ``banding``: standard deviation of the row means, less their mean over five rows,
+    over what independent pixels would give; ``lag-1``: correlation of horizontal neighbours;
+    ``variance/mean``, in DN; and the correlations of the colours. The last three and the
+    independent expectation are of the frame less its Gaussian blur (:data:`DETAIL_BLUR`).
+
+    Args:
+        frame (np.ndarray): (H, W, 3), uint8, BGR, of 16 x 16 pixels or more.
+
+    Returns:
+        dict[str, float]: ``'<name> <colour>'``, e.g. ``'mean R'``, and ``'correlation RG'``.
+
+    Raises:
+        CalibrationError: If the frame is too small, or a colour is the same everywhere.
+    """
+    if min(frame.shape[:2]) < 16:
+        raise CalibrationError(f'a frame of {frame.shape} is too small to measure noise in')
+    colours = [np.ascontiguousarray(frame[..., 2 - c], np.float32) for c in range(3)]
+    details = [colour - cv2.GaussianBlur(colour, (0, 0), DETAIL_BLUR) for colour in colours]
+    if not all(detail.any() for detail in details):
+        raise CalibrationError('a colour of the frame is the same everywhere: there is no noise in it')
+    measured = {f'{key} {name}': value for name, colour, detail in zip(COLOURS, colours, details)
+                for key, value in _measure_colour(colour, detail).items()}
+    correlation = np.corrcoef([detail.ravel() for detail in details])
+    return {**measured, **{f'correlation {COLOURS[a]}{COLOURS[b]}': float(correlation[a, b]) for a, b in PAIRS}}
+
+
+def _measure_colour(colour: np.ndarray, detail: np.ndarray) -> Dict[str, float]:
+    rows = colour.mean(axis=1)
+    rows = rows - np.convolve(np.pad(rows, 2, 'edge'), np.full(5, 0.2), 'valid')
+    variance = float(detail.var())
+    return {
+        'mean': float(colour.mean()),
+        **{f'P({value})': float((colour == value).mean()) for value in range(3)},
+        'maximum': float(colour.max()),
+        'banding': float(rows.std() / np.sqrt(variance / detail.shape[1])),
+        'lag-1': float((detail[:, 1:] * detail[:, :-1]).mean() / variance),
+        'variance/mean': variance / float(colour.mean()),
+    }
+
+
+def estimate_scene(frame: np.ndarray, camera: Camera) -> np.ndarray:
+    """Expected DN (H, W, 3), BGR, float32, whose mean picture is the smoothed frame."""
+    levels = np.r_[0, np.geomspace(1e-2, 255, 30)].astype(np.float32)
+    flat = (camera.develop(np.full((96, 96, 3), level), np.random.default_rng(0)) for level in levels)
+    response = np.maximum.accumulate([picture.mean(axis=(0, 1)) for picture in flat])
+    smooth = cv2.GaussianBlur(frame.astype(np.float32), (0, 0), SCENE_BLUR)
+    return np.dstack([np.interp(smooth[..., c], response[:, c], levels) for c in range(3)]).astype(np.float32)
+
+
+def retake(frame: np.ndarray, camera: Camera, seed: int = 0) -> np.ndarray:
+    """Take a dark frame's scene with a camera: (H, W, 3) uint8 BGR."""
+    return camera.develop(estimate_scene(frame, camera), np.random.default_rng(seed))
+
+
+def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 150,
+        progress: Callable[[float], None] = lambda loss: None) -> Camera:
+    """Find the camera whose frames measure like the given ones.
+
+    Fitted are gain, read noise, row noise, colour bias (one value for all colours), the white
+    balance of blue, and the demosaicing's gradients, by Nelder and Mead's search over the mean square of log(simulated / real) of
+    :func:`measure`; the maximum, one sample of a frame, counts a tenth.
+
+    Args:
+        frames (Sequence[np.ndarray]): Frames of one camera, (H, W, 3) uint8 BGR. Light ratio
+            and analogue gain may differ: gain is fitted at ``start.analog_gain``.
+        start (Camera): Where the search begins; its other parameters are kept.
+        evaluations (int): Cameras tried. One takes about 2 s a frame of 2 megapixels.
+        progress (Callable): Called with the loss of each.
+
+    Raises:
+        CalibrationError: As :func:`measure`.
+    """
+    real = [measure(frame) for frame in frames]
+
+    def loss(vector: np.ndarray) -> float:
+        camera = _camera_of(vector, start)
+        total = np.mean([_distance(r, measure(retake(f, camera))) for r, f in zip(real, frames)])
+        progress(total)
+        return total
+
+    first = _vector_of(start)
+    simplex = np.vstack([first, first + np.diag([-0.2, 0.2, 0.2, 0.05, 0.1, 0.1, -0.15, -0.15])])
+    found = minimize(loss, first, method='Nelder-Mead', options=dict(maxfev=evaluations, initial_simplex=simplex))
+    return _camera_of(found.x, start)
+
+
+def _vector_of(camera: Camera) -> np.ndarray:
+    gain = camera.system_gain
+    return np.array([np.log(gain), np.log(camera.read_noise * gain), np.log(camera.row_noise * gain),
+                     camera.colour_bias[1] * gain, np.log(camera.white_balance[2]), *camera.gradient])
+
+
+def _camera_of(vector: np.ndarray, start: Camera) -> Camera:
+    """Noises are searched in DN, where they hardly depend on the gain."""
+    gain, read, row, bias, blue, *gradient = (float(v) for v in vector)
+    gain = float(np.exp(gain))
+    return replace(
+        start, gain=gain / 10**(start.analog_gain / 20), read_noise=float(np.exp(read)) / gain,
+        row_noise=float(np.exp(row)) / gain, colour_bias=(bias / gain, ) * 3,
+        white_balance=(*start.white_balance[:2], float(np.exp(blue))),
+        gradient=tuple(np.clip(gradient, 0, 1).tolist()))
+
+
+def _distance(real: Dict[str, float], simulated: Dict[str, float]) -> float:
+    squares = [np.log(max(simulated[name], 1e-6) / max(value, 1e-6))**2 * (0.1 if 'maximum' in name else 1)
+               for name, value in real.items()]
+    return float(np.mean(squares))
+
+
+def judge(real: Sequence[np.ndarray], simulated: Sequence[np.ndarray], size: int = 64) -> float:
+    """Accuracy of a logistic regression that tells real from simulated patches; 0.5 is perfect.
+
+    It sees :func:`measure` of each patch of ``size`` x ``size`` pixels, learns on the left
+    half of the frames and is tested on the right one.
+
+    Args:
+        real, simulated (Sequence[np.ndarray]): As many frames of the same scenes.
+
+    Returns:
+        float: The share of test patches that it gets right.
+    """
+    (x, y), (test_x, test_y) = (_patches(real, simulated, size, half) for half in (0, 1))
+    mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
+    x, test_x = ((np.c_[(v - mean) / scale, np.ones(len(v))]) for v in (x, test_x))
+
+    def loss(weights: np.ndarray) -> Tuple[float, np.ndarray]:
+        margin = y * (x @ weights)
+        slope = -y / (1 + np.exp(margin.clip(-50, 50)))
+        penalty = 1e-2 * np.r_[weights[:-1], 0]
+        return np.logaddexp(0, -margin).mean() + penalty @ weights / 2, slope @ x / len(y) + penalty
+
+    weights = minimize(loss, np.zeros(x.shape[1]), jac=True, method='L-BFGS-B').x
+    return float((np.sign(test_x @ weights) == test_y).mean())
+
+
+def _patches(real, simulated, size: int, half: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Measurements (N, D) of the patches of one half of the frames; +1 for real ones, else -1."""
+    rows, labels = [], []
+    for label, frames in ((1, real), (-1, simulated)):
+        for frame in frames:
+            height, width = frame.shape[:2]
+            for top in range(0, height - size + 1, size):
+                for left in range(half * (width // 2), (half + 1) * (width // 2) - size + 1, size):
+                    patch = frame[top:top + size, left:left + size]
+                    if all(patch[..., c].any() for c in range(3)):
+                        rows.append(list(measure(patch).values()))
+                        labels.append(label)
+    return np.array(rows), np.array(labels)
+
+
+def write_report(folder: str, frames: Dict[str, np.ndarray], camera: Camera, seed: int = 0) -> str:
+    """Compare real frames and their retakes: ``camera.md``, ``camera.json`` and ``camera.png``.
+
+    Args:
+        folder (str): Where to; made if missing.
+        frames (dict[str, np.ndarray]): File name to frame (H, W, 3), uint8, BGR.
+        camera (Camera): The camera of the retakes.
+        seed (int): Of their noise.
+
+    Returns:
+        str: What ``camera.md`` holds: the table and the judge's accuracy.
+    """
+    retakes = {name: retake(frame, camera, seed) for name, frame in frames.items()}
+    tables = {name: (measure(frames[name]), measure(retakes[name])) for name in frames}
+    accuracy = judge([*frames.values()], [*retakes.values()])
+    os.makedirs(folder, exist_ok=True)
+    text = f'{_markdown(tables)}\nPatches told from real ones by a logistic regression: {accuracy:.0%} (50% is perfect)\n'
+    with open(osp.join(folder, 'camera.md'), 'w', encoding='utf-8') as file:
+        file.write(text)
+    dump(dict(camera=asdict(camera), judge=accuracy, seed=seed, frames={
+        osp.basename(name): dict(real=real, simulated=simulated) for name, (real, simulated) in tables.items()}),
+        osp.join(folder, 'camera.json'), indent=1)
+    pairs = [np.hstack([lift(_middle(frames[name])), lift(_middle(retakes[name]))]) for name in frames]
+    cv2.imwrite(osp.join(folder, 'camera.png'), contact_sheet(pairs, ('real, lifted', 'simulated, lifted')))
+    return text
+
+
+def _middle(frame: np.ndarray, size: Tuple[int, int] = (480, 270)) -> np.ndarray:
+    left, top = (max((whole - part) // 2, 0) for whole, part in zip(frame.shape[1::-1], size))
+    return frame[top:top + size[1], left:left + size[0]]
+
+
+def _markdown(tables: Dict[str, Tuple[Dict[str, float], Dict[str, float]]]) -> str:
+    head = ['| |', '|---|']
+    for number, _ in enumerate(tables, 1):
+        head[0] += f' real {number} | simulated | ratio |'
+        head[1] += '--:|--:|--:|'
+    lines = [f'{number}: {osp.basename(name)}\n' for number, name in enumerate(tables, 1)]
+    names = next(iter(tables.values()))[0]
+    rows = [f'| {name} |' + ''.join(
+        f' {real[name]:.3g} | {simulated[name]:.3g} | {simulated[name] / max(real[name], 1e-9):.2f} |'
+        for real, simulated in tables.values()) for name in names]
+    return '\n'.join([*lines, *head, *rows, ''])

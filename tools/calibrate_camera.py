@@ -1,0 +1,42 @@
+"""Measures real dark frames, fits the low-light camera to them, and says how alike they are."""
+import argparse
+import sys
+from dataclasses import replace
+
+from mmengine.utils import ProgressBar
+
+from exlpose_mm.calibration import CalibrationError, fit, write_report
+from exlpose_mm.camera import PRESETS
+from exlpose_mm.transforms import ImageError, load_image
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('frames', nargs='+', help='dark frames of one camera at one gain')
+    parser.add_argument('--analog-gain', type=float, required=True, help='gain of the frames, in dB')
+    parser.add_argument('--preset', choices=PRESETS, default='exlpose-hard',
+                        help='camera to compare with, and to start a fit from')
+    parser.add_argument('--fit', type=int, default=0, metavar='N',
+                        help='fit the camera by trying N of them, about 4 s each; 300 are enough')
+    parser.add_argument('--seed', type=int, default=1, help='seed of the simulated frames')
+    parser.add_argument('--out', default='work_dirs/camera', help='folder of the report')
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    camera = replace(PRESETS[args.preset], analog_gain=args.analog_gain)
+    try:
+        frames = {path: load_image(path) for path in args.frames}
+        if args.fit:
+            bar = ProgressBar(args.fit)
+            camera = fit([*frames.values()], camera, args.fit, lambda loss: bar.update())
+            print(f'\n{camera}')
+        print(write_report(args.out, frames, camera, args.seed))
+    except (CalibrationError, ImageError) as error:
+        sys.exit(f'calibrate_camera: {error}')
+
+
+if __name__ == '__main__':
+    main()
