@@ -6,6 +6,7 @@ Importing the package registers everything in MMPose's registries
 from .adversarial import DomainAdversarialLoss, GradientReversal
 from .codecs import CPNHeatmap, SoftmaxHeatmap
 from .crops import CPNCrop
+from .darkening import ELLA, GammaDarken, SimulateLowLight
 from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
@@ -15,7 +16,7 @@ from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
 from .transforms import (LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
-                         SimulateLowLight, TagLighting)
+                         TagLighting)
 
 __version__ = '0.1.0'
 
@@ -24,6 +25,7 @@ __all__ = [
     'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'HeatmapCrossEntropyLoss',
     'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
     'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
-    'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'SimulateLowLight', 'TagLighting',
+    'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'SimulateLowLight', 'ELLA',
+    'GammaDarken', 'TagLighting',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook'
 ]

@@ -3,8 +3,7 @@
 A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose's geometric
 transforms take such a list as frames of one scene and move both alike.
 """
-import zlib
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence
 
 import cv2
 import numpy as np
@@ -13,14 +12,7 @@ from mmcv.transforms import Compose
 from mmpose.datasets.transforms import LoadImage, PackPoseInputs
 from mmpose.registry import TRANSFORMS
 
-from .camera import Camera, camera_of, draw_camera
 from .lighting import LIGHTINGS, check_lighting
-
-SPLITS = {'normal': 'LL-N', 'hard': 'LL-H', 'extreme': 'LL-E', 'exlpose-normal': 'LL-N',
-          'exlpose-hard': 'LL-H', 'exlpose-extreme': 'LL-E', 'a7m3': 'A7M3', 'ricoh3': 'RICOH3'}
-"""Row of the results table for each level of simulated darkness."""
-RANDOM = 'exlpose'
-"""The level of a random camera like ExLPose's."""
 
 
 class ImageError(ValueError):
@@ -127,66 +119,6 @@ class ScaleToMean(BaseTransform):
         gain = 255 * self.mean / np.where(channel_means > 0, channel_means, np.inf)
         results['img'] = image * gain.astype(np.float32)
         return results
-
-
-@TRANSFORMS.register_module()
-class SimulateLowLight(BaseTransform):
-    """Make the dark partner of a well-lit image with :class:`~exlpose_mm.camera.Camera`.
-
-    Turns the sample of any MMPose dataset into a ``[low, well]`` pair, or, for testing,
-    into its low-light image alone.
-
-    Args:
-        level (str | Sequence[float]): For testing, a level of :data:`~exlpose_mm.camera.LEVELS`
-            or a preset of :data:`~exlpose_mm.camera.PRESETS`. For training, ``'exlpose'``: a
-            random camera like ExLPose's (:func:`~exlpose_mm.camera.draw_camera`); or a range
-            ``(low, high)`` of the dark frame's mean in DN, drawn log-uniformly. These draw from
-            numpy's global state, which mmengine seeds per worker.
-        paired (bool): Keep the well-lit image as the partner. Defaults to True.
-        camera (dict, optional): Other parameters of ``Camera``.
-        seed (int): The noise of a named camera is a function of this seed, the name and
-            ``img_id`` only, so that two runs see the same pixels.
-
-    Raises:
-        ValueError: If the level is unknown, the range is not 0 < low <= high <= 255, or a
-            parameter of the camera lies outside of its range.
-    """
-
-    def __init__(self, level, paired: bool = True, camera: Optional[dict] = None,
-                 seed: int = 0) -> None:
-        self.level, self.paired, self.seed = level, paired, seed
-        self.camera = camera or {}
-        if level == RANDOM:
-            draw_camera(np.random.default_rng(0), **self.camera)
-        elif isinstance(level, str):
-            camera_of(level, **self.camera)
-        elif len(level) != 2 or not 0 < level[0] <= level[1] <= 255:
-            raise ValueError(f'a range of darkness is 0 < low <= high <= 255 DN, got {level}')
-        else:
-            Camera(**self.camera)
-
-    def transform(self, results: dict) -> dict:
-        well_lit = results['img']
-        camera, rng = self._draw(results)
-        low_light = camera.expose(well_lit, rng)
-        if self.paired:
-            results.update(img=[low_light, well_lit], lighting=LIGHTINGS)
-        else:
-            results.update(img=low_light, lighting='low_light')
-        if isinstance(self.level, str) and self.level in SPLITS:
-            results['split'] = SPLITS[self.level]
-        return results
-
-    def _draw(self, results: dict) -> Tuple[Camera, np.random.Generator]:
-        if self.level == RANDOM:
-            rng = np.random.default_rng(np.random.randint(2**31))
-            return draw_camera(rng, **self.camera), rng
-        if isinstance(self.level, str):
-            entropy = (self.seed, zlib.crc32(self.level.encode()), int(results['img_id']))
-            return camera_of(self.level, **self.camera), np.random.default_rng(entropy)
-        low, high = np.log(self.level)
-        mean = float(np.exp(np.random.uniform(low, high)))
-        return Camera(**{**self.camera, 'mean': mean}), np.random.default_rng(np.random.randint(2**31))
 
 
 @TRANSFORMS.register_module()

@@ -7,7 +7,7 @@ from mmcv.transforms import Compose
 from mmpose.registry import TRANSFORMS
 
 from exlpose_mm import (LIGHTINGS, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
-                        SimulateLowLight, TagLighting)
+                        TagLighting)
 from exlpose_mm.transforms import ImageError
 
 FLIP = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
@@ -105,64 +105,6 @@ class TestOnLighting:
         with pytest.raises(ValueError, match='photometric'):
             OnLighting('low_light', [dict(type='mmcv.Resize', scale=(10, 10))]).transform(
                 dict(img=[image(), image()], lighting=LIGHTINGS))
-
-
-class TestSimulateLowLight:
-
-    def test_makes_a_pair_of_any_sample(self):
-        out = SimulateLowLight('hard').transform(dict(img=image(), img_id=1))
-        np.testing.assert_array_equal(out['img'][1], image())
-        assert out['lighting'] == LIGHTINGS and out['split'] == 'LL-H'
-        assert abs(out['img'][0].mean() - 2) < 0.5
-
-    def test_or_a_low_light_image(self):
-        out = SimulateLowLight('normal', paired=False).transform(dict(img=image(), img_id=1))
-        assert out['img'].shape == (40, 30, 3) and out['lighting'] == 'low_light'
-
-    def test_test_noise_is_a_function_of_image_level_and_seed(self):
-        def pixels(level='extreme', img_id=1, seed=0):
-            np.random.seed(np.random.randint(1000))
-            return SimulateLowLight(level, False, seed=seed).transform(
-                dict(img=image(), img_id=img_id))['img']
-        np.testing.assert_array_equal(pixels(), pixels())
-        for other in (dict(img_id=2), dict(seed=1), dict(level='hard')):
-            assert (pixels() != pixels(**other)).any()
-
-    def test_training_draws_log_uniformly(self):
-        np.random.seed(0)
-        simulate = SimulateLowLight((0.5, 8.), camera=dict(gain=0.01, read_noise=0.))
-        means = np.array([simulate._draw({})[0].mean for _ in range(2000)])
-        assert means.min() >= 0.5 and means.max() <= 8
-        np.testing.assert_allclose(np.median(means), 2, rtol=0.1)
-        assert 'split' not in simulate.transform(dict(img=image()))
-
-    @pytest.mark.parametrize('level, split', [
-        ('exlpose-normal', 'LL-N'), ('exlpose-hard', 'LL-H'), ('exlpose-extreme', 'LL-E'), ('a7m3', 'A7M3'),
-        ('ricoh3', 'RICOH3')])
-    def test_presets_are_levels(self, level, split):
-        outs = [SimulateLowLight(level, False, **kwargs).transform(dict(img=image(), img_id=1))
-                for kwargs in ({}, {}, dict(camera=dict(gain=5.)))]
-        assert outs[0]['split'] == split and 0 < outs[0]['img'].mean() < 3
-        np.testing.assert_array_equal(outs[0]['img'], outs[1]['img'])
-        assert outs[2]['img'].var() > 2 * outs[0]['img'].var()
-
-    def test_random_cameras(self):
-        simulate = SimulateLowLight('exlpose')
-        np.random.seed(0)
-        first, second = (simulate._draw({})[0] for _ in range(2))
-        np.random.seed(0)
-        assert simulate._draw({})[0] == first != second
-        out = simulate.transform(dict(img=image()))
-        assert out['lighting'] == LIGHTINGS and 'split' not in out
-
-    @pytest.mark.parametrize('level', ['dark', (2., 1.), (0., 1.), (1., 300.), (1., 2., 3.)])
-    def test_levels_without_meaning(self, level):
-        with pytest.raises(ValueError, match='normal|range'):
-            SimulateLowLight(level)
-
-    def test_a_misspelt_camera_parameter_fails_at_build_time(self):
-        with pytest.raises(TypeError, match='gian'):
-            SimulateLowLight('hard', camera=dict(gian=1))
 
 
 class TestTagLighting:
