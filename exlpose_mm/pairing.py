@@ -114,6 +114,14 @@ def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
     return dict(listed)
 
 
+def path_parts(file_name: str) -> List[str]:
+    """Split a relative path; raise :class:`DatasetError` if it leads out of its folder."""
+    parts = re.split(r'[\\/]', file_name)
+    if osp.isabs(file_name) or parts[0] == '' or '..' in parts:
+        raise DatasetError(f'file_name {file_name!r} leads out of the data root; make it relative to it')
+    return parts
+
+
 def check_sizes(low_light: str, well_lit: str) -> None:
     """Raise :class:`PairingError` if two images differ in size; reads headers only."""
     sizes = [_image_size(path) for path in (low_light, well_lit)]
@@ -163,10 +171,7 @@ class ImageFinder:
             MissingFileError: If the image is not on disk.
             PairingError: As :meth:`partner`.
         """
-        parts = re.split(r'[\\/]', file_name)
-        if osp.isabs(file_name) or parts[0] == '' or '..' in parts:
-            raise DatasetError(f'file_name {file_name!r} leads out of the data root; '
-                               'make it relative to it')
+        parts = path_parts(file_name)
         if name_lighting(file_name) not in (None, lighting):
             return self.partner(file_name, lighting)
         names = [file_name, osp.join(FOLDERS[lighting], file_name)] if len(parts) == 1 else [

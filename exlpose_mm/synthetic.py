@@ -8,19 +8,15 @@ import json
 import os
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from . import camera
-from .drawing import JOINTS, check_size, draw_scene
+from .drawing import check_size, draw_scene
+from .layout import IMAGES, SPLITS, make_folders, write_annotations, write_image
 
 __all__ = ['LEVELS', 'draw_scene', 'write_dataset']
 
 LEVELS = tuple(camera.LEVELS)
-TEST_SETS = dict(zip(LEVELS, ('LL-N', 'LL-H', 'LL-E')))
-SPLITS = ('train', 'test')
-SKELETON = ((12, 13), (13, 0), (13, 1), (0, 2), (2, 4), (1, 3), (3, 5), (13, 7), (13, 6), (7, 9),
-            (9, 11), (6, 8), (8, 10))
 GAINS = dict(normal=(1, 14.9), hard=(15.7, 23.9), extreme=(24.1, 38.7))  # dB of the bright camera
 SHUTTERS = dict(normal=100, hard=400, extreme=1200)  # the N of "exp<N>"
 RECIPE = 'dataset.json'
@@ -35,12 +31,6 @@ def file_names(split, index, level, rng):
         side: f'{side}/imgs_010{1 + SPLITS.index(split)}_vid{index:06d}_exp{shutter}_{side}_000002'
               f'__gain_{side_gain:.2f}_exposure_{500000 / shutter:.0f}.png'
         for side, side_gain in (('bright', gain), ('dark', 0.2 * gain))}
-
-
-def write_image(path, image):
-    fast = [cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
-    if not cv2.imwrite(str(path), image, fast):
-        raise OSError(f'could not write {path}: check that the folder is writable and has room')
 
 
 def darken_checked(darken, image, level, rng):
@@ -59,36 +49,7 @@ def write_pair(folder, split, index, seed, size, darken):
     bright, people = draw_scene(rng, size)
     write_image(folder / names['bright'], bright)
     write_image(folder / names['dark'], darken_checked(darken, bright, level, rng))
-    return dict(id=index, level=level, names=names, people=people)
-
-
-def coco(pairs, side, size):
-    """The annotations of one side, 'bright' or 'dark', of some pairs as a COCO dictionary."""
-    width, height = size
-    images = [dict(file_name=pair['names'][side], id=pair['id'], height=height, width=width,
-                   crowdIndex=0) for pair in pairs]
-    annotations = [
-        dict(num_keypoints=int((person['keypoints'][:, 2] > 0).sum()), iscrowd=0,
-             keypoints=person['keypoints'].ravel().tolist(), image_id=pair['id'],
-             bbox=person['bbox'], category_id=1, id=10 * pair['id'] + number)
-        for pair in pairs for number, person in enumerate(pair['people'])]
-    category = dict(supercategory='person', id=1, name='person', keypoints=JOINTS,
-                    skeleton=SKELETON)
-    return dict(info=dict(description='Drawn people, not photographs'), categories=[category],
-                images=images, annotations=annotations)
-
-
-def write_annotations(folder, split, pairs, size):
-    sets = {'WL': ('bright', pairs)}
-    if split == 'train':
-        sets['LL'] = 'dark', pairs
-    else:
-        sets['LL-A'] = 'dark', pairs
-        for level, name in TEST_SETS.items():
-            sets[name] = 'dark', [pair for pair in pairs if pair['level'] == level]
-    for name, (side, chosen) in sets.items():
-        path = folder / f'ExLPose_{split}_{name}.json'
-        path.write_text(json.dumps(coco(chosen, side, size)))
+    return dict(id=index, level=level, names=names, size=size, people=people)
 
 
 def make_recipe(num_train, num_test, seed, size, darken):
@@ -126,8 +87,7 @@ def is_finished(root, recipe):
 def write_dataset(root, num_train, num_test, seed, size, darken, progress=None):
     """Writes drawn pairs with ExLPose's annotations, unless `root` holds the same set already.
 
-    Images are written to ``ExLPose/{bright,dark}``, labels to ``Annotations``. The three low-light
-    levels take turns from image to image; in the test split each level is a test set of its own
+    See :mod:`exlpose_mm.layout` for the folders. The three low-light levels take turns from image to image; in the test split each level is a test set of its own
     (LL-N, LL-H, LL-E) and LL-A is their union. An interrupted call can be repeated; a finished
     set is known by its ``dataset.json``, which is written last.
 
@@ -154,19 +114,17 @@ def write_dataset(root, num_train, num_test, seed, size, darken, progress=None):
     recipe = make_recipe(num_train, num_test, seed, size, darken)
     if is_finished(root, recipe):
         return False
-    images, annotations = root / 'ExLPose', root / 'Annotations'
-    for folder in (images / 'bright', images / 'dark', annotations):
-        folder.mkdir(parents=True, exist_ok=True)
+    make_folders(root)
     started = root / (RECIPE + '.part')
     started.write_text(json.dumps(recipe))
     labels = {}
     for split, count in zip(SPLITS, (num_train, num_test)):
         labels[split] = []
         for index in range(count):
-            labels[split].append(write_pair(images, split, index, seed, size, darken))
+            labels[split].append(write_pair(root / IMAGES, split, index, seed, size, darken))
             if progress:
                 progress()
     for split, pairs in labels.items():
-        write_annotations(annotations, split, pairs, size)
+        write_annotations(root, split, pairs, 'Drawn people, not photographs')
     os.replace(started, root / RECIPE)
     return True

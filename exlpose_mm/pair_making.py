@@ -1,0 +1,230 @@
+"""Making a paired low-light data set, in ExLPose's layout, of any COCO-style keypoint data set.
+
+Every file is written whole or not at all, and a pair that is there is not made again, so that an
+interrupted run goes on where it stopped. A pair's pixels depend on the image, its id, the level
+and the seed only.
+"""
+import hashlib
+import json
+import os.path as osp
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+from mmengine.fileio import load
+
+from .darkening import SimulateLowLight
+from .datasets import JOINTS, PAIR_FILE
+from .layout import IMAGES, SIDES, SPLITS, make_folders, write_annotations, write_file, write_image
+from .pairing import path_parts
+from .transforms import load_image
+
+VERSION = 1  # raise it when the same settings no longer give the same pixels
+Level = Union[str, Tuple[float, float]]
+
+
+class PairMakingError(ValueError):
+    """The annotation file, the settings or the folder do not allow a paired data set."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the pixels and labels of one split depend on.
+
+    Args:
+        ann_file (str): COCO-style keypoint annotations.
+        image_dir (str): Folder that their ``file_name`` are relative to.
+        split (str): ``'train'`` or ``'test'``.
+        levels (Sequence): Levels of :class:`~exlpose_mm.darkening.SimulateLowLight`, which
+            take turns in the order of the image ids.
+        seed (int): Seed of the noise, not negative.
+    """
+    ann_file: str
+    image_dir: str
+    split: str = 'train'
+    levels: Sequence[Level] = ('hard', )
+    seed: int = 0
+
+    def manifest(self) -> dict:
+        """What must be equal for two runs to share a folder."""
+        digest = hashlib.sha256(Path(self.ann_file).read_bytes()).hexdigest()
+        settings = {key: value for key, value in asdict(self).items() if key not in ('ann_file', 'image_dir')}
+        return json.loads(json.dumps(dict(version=VERSION, annotations=digest, **settings)))
+
+
+def make_pairs(settings: Settings, root: str, workers: int = 0,
+               progress: Callable[[], None] = lambda: None, total: Callable[[int], None] = lambda n: None
+               ) -> Tuple[int, List[str]]:
+    """Write a split's pairs, annotation files and ``brightPath2darkPath.txt``.
+
+    Args:
+        settings (Settings): What to make.
+        root (str): Folder of the data set, to be ``data_root`` of
+            :class:`~exlpose_mm.datasets.ExLPoseDataset`. Another split may be there.
+        workers (int): Further processes; 0 works in this one. They do not change the result.
+        progress (Callable): Called after each image.
+        total (Callable): Called once with the number of images.
+
+    Returns:
+        tuple[int, list[str]]: The number of pairs, and one line for each image that has none
+        because it is missing, unreadable, of another size than annotated, or could not be
+        written. These lines are also in ``<root>/pairs_<split>.log``.
+
+    Raises:
+        PairMakingError: If the annotation file is none, has no people or other joints, a setting
+            is wrong, or ``root`` holds this split made with other settings.
+    """
+    folder = Path(root)
+    tasks = plan(settings)
+    _claim(folder, settings)
+    total(len(tasks))
+    pairs, problems = [], []
+    for task, problem in zip(tasks, _run(tasks, settings, folder, workers)):
+        progress()
+        if problem:
+            problems.append(f'{task["source"]}: {problem}')
+        else:
+            pairs.append(task)
+    write_annotations(folder, settings.split, pairs, f'Simulated low light of {osp.basename(settings.ann_file)}')
+    _write_pair_file(folder)
+    write_file(folder / f'pairs_{settings.split}.log', ''.join(f'{line}\n' for line in problems).encode())
+    return len(pairs), problems
+
+
+def plan(settings: Settings) -> List[dict]:
+    """One pair of :mod:`exlpose_mm.layout` per image, in the order of ids, with its ``source``.
+
+    Raises:
+        PairMakingError: As :func:`make_pairs`.
+    """
+    if settings.split not in SPLITS or not settings.levels or settings.seed < 0:
+        raise PairMakingError(f'split is one of {SPLITS}, levels are at least one, and the seed is not '
+                              f'negative; got {settings}')
+    for level in settings.levels:
+        SimulateLowLight(level)
+    content = _load(settings.ann_file)
+    joints = joint_sources(content['categories'], settings.ann_file)
+    people: Dict[int, list] = {}
+    for annotation in content['annotations']:
+        if annotation.get('keypoints') and not annotation.get('iscrowd'):
+            people.setdefault(annotation['image_id'], []).append(_person(annotation, joints, settings.ann_file))
+    images = sorted((image for image in content['images'] if image['id'] in people), key=lambda i: i['id'])
+    if not images:
+        raise PairMakingError(f'{settings.ann_file}: no image has an annotated person with keypoints')
+    return [dict(id=image['id'], source=image['file_name'], size=(image['width'], image['height']),
+                 level=settings.levels[i % len(settings.levels)], people=people[image['id']],
+                 names={side: f'{side}/{settings.split}_{image["id"]:012d}_{side}.png' for side in SIDES})
+            for i, image in enumerate(images)]
+
+
+def _load(ann_file: str) -> dict:
+    try:
+        content = load(ann_file)
+        ids = [image['id'] for image in content['images']]
+        sizes = [(image['width'], image['height'], image['file_name']) for image in content['images']]
+        if not all(isinstance(i, int) for i in ids) or len(set(ids)) != len(ids):
+            raise PairMakingError(f'{ann_file}: image ids must be different integers')
+        if not content['annotations'] or not content['categories'] or not sizes:
+            raise PairMakingError(f'{ann_file} has no images, no annotations or no categories')
+    except (OSError, TypeError, KeyError, json.JSONDecodeError) as error:
+        raise PairMakingError(f'{ann_file} is no COCO annotation file: {error!r}') from error
+    return content
+
+
+def joint_sources(categories: Sequence[dict], ann_file: str) -> List[Optional[Tuple[int, ...]]]:
+    """Where each of ExLPose's 14 joints comes from: joints to average, or None.
+
+    Joints are found by their names. COCO has no neck, which becomes the middle of the
+    shoulders, and no top of the head, which stays unlabelled: nose, eyes and ears do not tell
+    where it is. 14 joints without names are taken as they are.
+
+    Raises:
+        PairMakingError: If a shoulder, elbow, wrist, hip, knee or ankle is missing.
+    """
+    names = [name.lower() for name in categories[0].get('keypoints', ())]
+    if not names:
+        return [(i, ) for i in range(len(JOINTS))]
+    aliases = dict(head=('head', 'head_top', 'top_head'), neck=('neck', ))
+    found: List[Optional[Tuple[int, ...]]] = []
+    for joint in JOINTS:
+        index = next((names.index(name) for name in aliases.get(joint, (joint, )) if name in names), None)
+        if index is None and joint not in aliases:
+            raise PairMakingError(f'{ann_file}: its joints {names} have no {joint!r}')
+        found.append(None if index is None else (index, ))
+    if found[JOINTS.index('neck')] is None:
+        found[JOINTS.index('neck')] = found[0] + found[1]
+    return found
+
+
+def _person(annotation: dict, joints: Sequence[Optional[Tuple[int, ...]]], ann_file: str) -> dict:
+    if len(annotation['keypoints']) % 3 or len(annotation['keypoints']) < 3 * max(i[-1] + 1 for i in joints if i):
+        raise PairMakingError(f'{ann_file}: annotation {annotation.get("id")} has '
+                              f'{len(annotation["keypoints"]) / 3:g} keypoints, too few for its joints')
+    labels = np.float64(annotation['keypoints']).reshape(-1, 3)
+    return dict(keypoints=[_joint(labels, sources) for sources in joints], bbox=annotation['bbox'])
+
+
+def _joint(labels: np.ndarray, sources: Optional[Tuple[int, ...]]) -> List[float]:
+    """Mean position, and the least visibility: a mean of what is not labelled is not labelled."""
+    if sources is None or not labels[list(sources), 2].all():
+        return [0., 0., 0]
+    x, y, _ = labels[list(sources)].mean(axis=0)
+    return [float(x), float(y), int(labels[list(sources), 2].min())]
+
+
+def _claim(folder: Path, settings: Settings) -> None:
+    """Make the folders; refuse a folder that holds this split made otherwise."""
+    path, wanted = folder / f'pairs_{settings.split}.json', settings.manifest()
+    if path.exists():
+        found = json.loads(path.read_text())
+        if found != wanted:
+            changed = [key for key in wanted if found.get(key) != wanted[key]]
+            raise PairMakingError(f'{path}: this split was made with other settings ({", ".join(changed)}); '
+                                  'name another folder or delete this one')
+        for part in folder.rglob('.*.part'):  # of a run that was killed
+            part.unlink()
+        return
+    make_folders(folder)
+    write_file(path, json.dumps(wanted).encode())
+
+
+def _write_pair_file(folder: Path) -> None:
+    bright, dark = ({path.name.replace(f'_{side}.png', ''): f'{side}/{path.name}'
+                     for path in (folder / IMAGES / side).glob('*.png')} for side in SIDES)
+    lines = [f'{bright[key]} {dark[key]}\n' for key in sorted(bright.keys() & dark.keys())]
+    write_file(folder / PAIR_FILE, ''.join(lines).encode())
+
+
+def _run(tasks: List[dict], settings: Settings, folder: Path, workers: int) -> Iterator[Optional[str]]:
+    if workers == 0:
+        yield from (_make_pair(task, settings, folder) for task in tasks)
+        return
+    with Pool(workers, cv2.setNumThreads, (1, )) as pool:
+        yield from pool.imap(partial(_make_pair, settings=settings, folder=folder), tasks)
+
+
+def _make_pair(task: dict, settings: Settings, folder: Path) -> Optional[str]:
+    """Write one pair, the dark image last; return what is wrong, if anything."""
+    try:
+        bright, dark = (folder / IMAGES / task['names'][side] for side in SIDES)
+        path = osp.join(settings.image_dir, *path_parts(task['source']))
+        if bright.exists() and dark.exists():
+            return None
+        image = load_image(path)
+        if image.shape[1::-1] != tuple(task['size']):
+            return f'is {image.shape[1]} x {image.shape[0]} pixels, annotated as {task["size"][0]} x {task["size"][1]}'
+        write_image(bright, image)
+        write_image(dark, _darken(image, task, settings.seed))
+    except (OSError, ValueError) as error:
+        return ' '.join(str(error).split())
+    return None
+
+
+def _darken(image: np.ndarray, task: dict, seed: int) -> np.ndarray:
+    np.random.seed([seed, task['id'] % 2**32])  # a range of darkness draws from the global state
+    simulate = SimulateLowLight(task['level'], paired=False, seed=seed)
+    return simulate.transform(dict(img=image, img_id=task['id']))['img']
