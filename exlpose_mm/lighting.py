@@ -1,6 +1,6 @@
 """Lighting conditions, lighting-specific batch normalisation (LSBN) and taps.
 
-The paper (Lee et al., CVPR 2023, section 4.2) normalises low-light and well-lit
+The paper (Lee et al., CVPR 2023, section 4) normalises low-light and well-lit
 features separately while both lightings share every convolution.
 """
 import inspect

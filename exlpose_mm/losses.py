@@ -23,7 +23,7 @@ def gram(features: Tensor) -> Tensor:
 
 @MODELS.register_module()
 class GramLoss(nn.Module):
-    r"""Distance between the neural styles of two lightings (LUPI, paper section 4.3).
+    r"""Distance between the neural styles of two lightings (LUPI, paper section 4).
 
     For L layers with features F of shape (B, C, H, W) and G = F F^T per sample:
 

@@ -95,7 +95,7 @@ class OnLighting(BaseTransform):
 
 @TRANSFORMS.register_module()
 class ScaleToMean(BaseTransform):
-    """Scale every channel of the whole frame to a given mean (paper, section 5.1).
+    """Scale every channel of the whole frame to a given mean (paper, section 5).
 
     The image is multiplied by ``255 * mean / (channel mean)``, in float32, not clipped. It
     belongs before cropping: the mean is the frame's, not the person's. A channel that is

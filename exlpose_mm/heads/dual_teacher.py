@@ -48,7 +48,7 @@ class DualTeacherHead(BaseHead):
     """Wraps any MMPose head and trains it on both lightings, with optional teachers.
 
     The wrapped head's own loss is taken for each lighting with equal weight (paper,
-    section 4.3). With the well-lit teacher and :class:`~exlpose_mm.losses.GramLoss` this is
+    section 4). With the well-lit teacher and :class:`~exlpose_mm.losses.GramLoss` this is
     ExLPose's training; without a teacher it is the same network trained on both lightings.
     Prediction is the wrapped head's.
 
