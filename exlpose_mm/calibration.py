@@ -55,7 +55,8 @@ def measure(frame: np.ndarray) -> Dict[str, float]:
     measured = {f'{key} {name}': value for name, colour, detail in zip(COLOURS, colours, details)
                 for key, value in _measure_colour(colour, detail).items()}
     correlation = np.corrcoef([detail.ravel() for detail in details])
-    return {**measured, **{f'correlation {COLOURS[a]}{COLOURS[b]}': float(correlation[a, b]) for a, b in PAIRS}}
+    measured.update((f'correlation {COLOURS[a]}{COLOURS[b]}', float(correlation[a, b])) for a, b in PAIRS)
+    return measured
 
 
 def _measure_colour(colour: np.ndarray, detail: np.ndarray) -> Dict[str, float]:
@@ -78,7 +79,8 @@ def estimate_scene(frame: np.ndarray, camera: Camera) -> np.ndarray:
     flat = (camera.develop(np.full((96, 96, 3), level), np.random.default_rng(0)) for level in levels)
     response = np.maximum.accumulate([picture.mean(axis=(0, 1)) for picture in flat])
     smooth = cv2.GaussianBlur(frame.astype(np.float32), (0, 0), SCENE_BLUR)
-    return np.dstack([np.interp(smooth[..., c], response[:, c], levels) for c in range(3)]).astype(np.float32)
+    scene = [np.interp(smooth[..., c], response[:, c], levels) for c in range(3)]
+    return np.dstack(scene).astype(np.float32)
 
 
 def retake(frame: np.ndarray, camera: Camera, seed: int = 0) -> np.ndarray:
@@ -91,8 +93,9 @@ def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 150,
     """Find the camera whose frames measure like the given ones.
 
     Fitted are gain, read noise, row noise, colour bias (one value for all colours), the white
-    balance of blue, and the demosaicing's gradients, by Nelder and Mead's search over the mean square of log(simulated / real) of
-    :func:`measure`; the maximum, one sample of a frame, counts a tenth.
+    balance of blue, and the demosaicing's gradients, by Nelder and Mead's search over the mean
+    square of log(simulated / real) of :func:`measure`; the maximum, one sample of a frame,
+    counts a tenth.
 
     Args:
         frames (Sequence[np.ndarray]): Frames of one camera, (H, W, 3) uint8 BGR. Light ratio
@@ -114,7 +117,8 @@ def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 150,
 
     first = _vector_of(start)
     simplex = np.vstack([first, first + np.diag([-0.2, 0.2, 0.2, 0.05, 0.1, 0.1, -0.15, -0.15])])
-    found = minimize(loss, first, method='Nelder-Mead', options=dict(maxfev=evaluations, initial_simplex=simplex))
+    options = dict(maxfev=evaluations, initial_simplex=simplex)
+    found = minimize(loss, first, method='Nelder-Mead', options=options)
     return _camera_of(found.x, start)
 
 
@@ -136,7 +140,7 @@ def _camera_of(vector: np.ndarray, start: Camera) -> Camera:
 
 
 def _distance(real: Dict[str, float], simulated: Dict[str, float]) -> float:
-    squares = [np.log(max(simulated[name], 1e-6) / max(value, 1e-6))**2 * (0.1 if 'maximum' in name else 1)
+    squares = [(0.1 if 'maximum' in name else 1) * np.log(max(simulated[name], 1e-6) / max(value, 1e-6))**2
                for name, value in real.items()]
     return float(np.mean(squares))
 
@@ -198,14 +202,16 @@ def write_report(folder: str, frames: Dict[str, np.ndarray], camera: Camera, see
     tables = {name: (measure(frames[name]), measure(retakes[name])) for name in frames}
     accuracy = judge([*frames.values()], [*retakes.values()])
     os.makedirs(folder, exist_ok=True)
-    text = f'{_markdown(tables)}\nPatches told from real ones by a logistic regression: {accuracy:.0%} (50% is perfect)\n'
+    text = (f'{_markdown(tables)}\nReal and simulated patches that a logistic regression tells apart: '
+            f'{accuracy:.0%} (50% is perfect)\n')
     with open(osp.join(folder, 'camera.md'), 'w', encoding='utf-8') as file:
         file.write(text)
-    dump(dict(camera=asdict(camera), judge=accuracy, seed=seed, frames={
-        osp.basename(name): dict(real=real, simulated=simulated) for name, (real, simulated) in tables.items()}),
-        osp.join(folder, 'camera.json'), indent=1)
+    rows = {osp.basename(name): dict(zip(('real', 'simulated'), table)) for name, table in tables.items()}
+    dump(dict(camera=asdict(camera), judge=accuracy, seed=seed, frames=rows),
+         osp.join(folder, 'camera.json'), indent=1)
     pairs = [np.hstack([lift(_middle(frames[name])), lift(_middle(retakes[name]))]) for name in frames]
-    cv2.imwrite(osp.join(folder, 'camera.png'), contact_sheet(pairs, ('real, lifted', 'simulated, lifted')))
+    sheet = contact_sheet(pairs, ('real, lifted', 'simulated, lifted'))
+    cv2.imwrite(osp.join(folder, 'camera.png'), sheet)
     return text
 
 

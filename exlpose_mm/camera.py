@@ -27,11 +27,13 @@ _TO_LINEAR = dict(
 _SQUARE = np.float32([[1, 1, 1], [1, 4, 1], [1, 1, 1]])
 _CROSS = np.float32([[0, 1, 0], [1, 4, 1], [0, 1, 0]])
 _BILINEAR_BGR = (_SQUARE, _CROSS, _SQUARE)
-_ALONG = np.float32([[0, 0, .5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, .5, 0, 0]]) / 8
+_ALONG = np.float32([[0, 0, .5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0],
+                     [0, 0, .5, 0, 0]]) / 8
 # Green at red and blue; a colour at green, whose pixels lie in the same row or column; the other
 # of red and blue at one of them.
 _MALVAR = (
-    np.float32([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8,
+    np.float32([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0],
+                [0, 0, -1, 0, 0]]) / 8,
     _ALONG,
     np.ascontiguousarray(_ALONG.T),
     np.float32([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0],
@@ -146,7 +148,9 @@ class Camera:
         read = self._read_noise(electrons.shape, rng) * self.read_noise
         row = rng.standard_normal((len(electrons), 1), dtype=np.float32) * self.row_noise
         measured = shot + read + row
-        return measured + mosaic_of(self.colour_bias, (*measured.shape, 3)) if any(self.colour_bias) else measured
+        if any(self.colour_bias):
+            measured += mosaic_of(self.colour_bias, (*measured.shape, 3))
+        return measured
 
     def _read_noise(self, shape: Tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """Noise of unit variance."""
@@ -252,8 +256,9 @@ def _bayer_masks(shape: Tuple[int, int]) -> np.ndarray:
 
 
 _EXLPOSE = Camera(
-    mean=None, light_ratio=400, analog_gain=3.4, gain=1.107, read_noise=0.198, row_noise=0.139,
-    colour_bias=(-0.192, -0.192, -0.192), adc_bits=8, white_balance=(1., 1., 2.335), gradient=(0.43, 0.43, 0.65))
+    mean=None, light_ratio=400, analog_gain=3.4, gain=1.08, read_noise=0.194, row_noise=0.138,
+    colour_bias=(-0.17, -0.17, -0.17), adc_bits=8, white_balance=(1., 1., 2.4),
+    gradient=(0.42, 0.15, 0.52))
 _ELD = dict(mean=None, light_ratio=100, adc_bits=14, read_shape=0.14)
 
 PRESETS: Dict[str, Camera] = {

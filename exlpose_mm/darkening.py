@@ -69,8 +69,8 @@ class SimulateLowLight(Darken):
             parameter of the camera lies outside of its range.
     """
 
-    def __init__(self, level: Union[str, Sequence[float]], paired: bool = True, camera: Optional[dict] = None,
-                 seed: int = 0) -> None:
+    def __init__(self, level: Union[str, Sequence[float]], paired: bool = True,
+                 camera: Optional[dict] = None, seed: int = 0) -> None:
         super().__init__(paired)
         self.level, self.seed = level, seed
         self.camera = camera or {}
@@ -123,7 +123,8 @@ class GammaDarken(Darken):
         self.brightness = check_range('brightness', brightness, 1.)
 
     def darken(self, image: np.ndarray, results: dict) -> np.ndarray:
-        return scale(gamma_correction(image, np.random.uniform(*self.gamma)), np.random.uniform(*self.brightness))
+        curved = gamma_correction(image, np.random.uniform(*self.gamma))
+        return scale(curved, np.random.uniform(*self.brightness))
 
 
 @TRANSFORMS.register_module()
@@ -148,7 +149,8 @@ class ELLA(Darken):
 
     def __init__(self, gamma: Tuple[float, float] = (0.2, 0.5),
                  brightness: Tuple[float, float] = (0.01, 0.05),
-                 contrast: Tuple[float, float] = (0.2, 1.), noise: float = 40., paired: bool = True) -> None:
+                 contrast: Tuple[float, float] = (0.2, 1.), noise: float = 40.,
+                 paired: bool = True) -> None:
         super().__init__(paired)
         self.gamma = check_range('gamma', gamma, 1.)
         self.brightness = check_range('brightness', brightness, 1.)
@@ -184,13 +186,15 @@ def scale(image: np.ndarray, factor: float) -> np.ndarray:
 def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
     """Blend with the mean of the image's luminance; uint8 BGR to uint8 BGR."""
     mean = np.rint(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean())
-    return cv2.LUT(image, (np.arange(256) * factor + (1 - factor) * mean + 0.5).clip(0, 255).astype(np.uint8))
+    table = np.arange(256) * factor + (1 - factor) * mean + 0.5
+    return cv2.LUT(image, table.clip(0, 255).astype(np.uint8))
 
 
 def put_back(image: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Copy random rectangles of ``before`` into ``image``, one more while a uniform number is above 0.4."""
+    """Copy random rectangles of ``before``, one more while a uniform number is above 0.4."""
     image = image.copy()
     while np.random.uniform() > 0.4:
-        (top, bottom), (left, right) = (np.sort(np.random.randint(0, side + 1, 2)) for side in image.shape[:2])
+        (top, bottom), (left, right) = (
+            np.sort(np.random.randint(0, side + 1, 2)) for side in image.shape[:2])
         image[top:bottom, left:right] = before[top:bottom, left:right]
     return image

@@ -68,7 +68,8 @@ def coco(pairs: Sequence[dict], side: str, description: str) -> dict:
 def write_annotations(root: Path, split: str, pairs: List[dict], description: str) -> None:
     """Write ``ExLPose_<split>_<set>.json`` of WL, of LL (train) or LL-A (test), and of each level."""
     number = count(1)
-    pairs = [dict(pair, people=[dict(person, id=next(number)) for person in pair['people']]) for pair in pairs]
+    pairs = [dict(pair, people=[dict(person, id=next(number)) for person in pair['people']])
+             for pair in pairs]
     sets = {'WL': ('bright', pairs), 'LL-A' if split == 'test' else 'LL': ('dark', pairs)}
     if split == 'test':
         for level in dict.fromkeys(pair['level'] for pair in pairs):

@@ -7,7 +7,7 @@ and the seed only.
 import hashlib
 import json
 import os.path as osp
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import Pool
 from pathlib import Path
@@ -52,7 +52,7 @@ class Settings:
     def manifest(self) -> dict:
         """What must be equal for two runs to share a folder."""
         digest = hashlib.sha256(Path(self.ann_file).read_bytes()).hexdigest()
-        settings = {key: value for key, value in asdict(self).items() if key not in ('ann_file', 'image_dir')}
+        settings = dict(split=self.split, levels=self.levels, seed=self.seed)
         return json.loads(json.dumps(dict(version=VERSION, annotations=digest, **settings)))
 
 
@@ -89,9 +89,11 @@ def make_pairs(settings: Settings, root: str, workers: int = 0,
             problems.append(f'{task["source"]}: {problem}')
         else:
             pairs.append(task)
-    write_annotations(folder, settings.split, pairs, f'Simulated low light of {osp.basename(settings.ann_file)}')
+    description = f'Simulated low light of {osp.basename(settings.ann_file)}'
+    write_annotations(folder, settings.split, pairs, description)
     _write_pair_file(folder)
-    write_file(folder / f'pairs_{settings.split}.log', ''.join(f'{line}\n' for line in problems).encode())
+    log = ''.join(f'{line}\n' for line in problems)
+    write_file(folder / f'pairs_{settings.split}.log', log.encode())
     return len(pairs), problems
 
 
@@ -111,14 +113,20 @@ def plan(settings: Settings) -> List[dict]:
     people: Dict[int, list] = {}
     for annotation in content['annotations']:
         if annotation.get('keypoints') and not annotation.get('iscrowd'):
-            people.setdefault(annotation['image_id'], []).append(_person(annotation, joints, settings.ann_file))
-    images = sorted((image for image in content['images'] if image['id'] in people), key=lambda i: i['id'])
+            person = _person(annotation, joints, settings.ann_file)
+            people.setdefault(annotation['image_id'], []).append(person)
+    images = sorted((image for image in content['images'] if image['id'] in people),
+                    key=lambda image: image['id'])
     if not images:
         raise PairMakingError(f'{settings.ann_file}: no image has an annotated person with keypoints')
     return [dict(id=image['id'], source=image['file_name'], size=(image['width'], image['height']),
                  level=settings.levels[i % len(settings.levels)], people=people[image['id']],
-                 names={side: f'{side}/{settings.split}_{image["id"]:012d}_{side}.png' for side in SIDES})
+                 names=_names(settings.split, image['id']))
             for i, image in enumerate(images)]
+
+
+def _names(split: str, image_id: int) -> Dict[str, str]:
+    return {side: f'{side}/{split}_{image_id:012d}_{side}.png' for side in SIDES}
 
 
 def _load(ann_file: str) -> dict:
@@ -151,7 +159,8 @@ def joint_sources(categories: Sequence[dict], ann_file: str) -> List[Optional[Tu
     aliases = dict(head=('head', 'head_top', 'top_head'), neck=('neck', ))
     found: List[Optional[Tuple[int, ...]]] = []
     for joint in JOINTS:
-        index = next((names.index(name) for name in aliases.get(joint, (joint, )) if name in names), None)
+        known = [names.index(name) for name in aliases.get(joint, (joint, )) if name in names]
+        index = known[0] if known else None
         if index is None and joint not in aliases:
             raise PairMakingError(f'{ann_file}: its joints {names} have no {joint!r}')
         found.append(None if index is None else (index, ))
@@ -161,7 +170,8 @@ def joint_sources(categories: Sequence[dict], ann_file: str) -> List[Optional[Tu
 
 
 def _person(annotation: dict, joints: Sequence[Optional[Tuple[int, ...]]], ann_file: str) -> dict:
-    if len(annotation['keypoints']) % 3 or len(annotation['keypoints']) < 3 * max(i[-1] + 1 for i in joints if i):
+    needed = 3 * max(sources[-1] + 1 for sources in joints if sources)
+    if len(annotation['keypoints']) % 3 or len(annotation['keypoints']) < needed:
         raise PairMakingError(f'{ann_file}: annotation {annotation.get("id")} has '
                               f'{len(annotation["keypoints"]) / 3:g} keypoints, too few for its joints')
     labels = np.float64(annotation['keypoints']).reshape(-1, 3)
@@ -183,8 +193,8 @@ def _claim(folder: Path, settings: Settings) -> None:
         found = json.loads(path.read_text())
         if found != wanted:
             changed = [key for key in wanted if found.get(key) != wanted[key]]
-            raise PairMakingError(f'{path}: this split was made with other settings ({", ".join(changed)}); '
-                                  'name another folder or delete this one')
+            raise PairMakingError(f'{path}: this split was made with other settings '
+                                  f'({", ".join(changed)}); name another folder or delete this one')
         for part in folder.rglob('.*.part'):  # of a run that was killed
             part.unlink()
         return
@@ -216,7 +226,7 @@ def _make_pair(task: dict, settings: Settings, folder: Path) -> Optional[str]:
             return None
         image = load_image(path)
         if image.shape[1::-1] != tuple(task['size']):
-            return f'is {image.shape[1]} x {image.shape[0]} pixels, annotated as {task["size"][0]} x {task["size"][1]}'
+            return 'is {} x {} pixels, annotated as {} x {}'.format(*image.shape[1::-1], *task['size'])
         write_image(bright, image)
         write_image(dark, _darken(image, task, settings.seed))
     except (OSError, ValueError) as error:

@@ -87,9 +87,10 @@ def is_finished(root, recipe):
 def write_dataset(root, num_train, num_test, seed, size, darken, progress=None):
     """Writes drawn pairs with ExLPose's annotations, unless `root` holds the same set already.
 
-    See :mod:`exlpose_mm.layout` for the folders. The three low-light levels take turns from image to image; in the test split each level is a test set of its own
-    (LL-N, LL-H, LL-E) and LL-A is their union. An interrupted call can be repeated; a finished
-    set is known by its ``dataset.json``, which is written last.
+    See :mod:`exlpose_mm.layout` for the folders. The three low-light levels take turns from image
+    to image; in the test split each level is a test set of its own (LL-N, LL-H, LL-E) and LL-A is
+    their union. An interrupted call can be repeated; a finished set is known by its
+    ``dataset.json``, which is written last.
 
     Args:
         root (str | Path): the data set's folder; made if missing.
