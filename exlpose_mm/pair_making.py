@@ -6,10 +6,15 @@ and the seed only.
 """
 import hashlib
 import json
+import multiprocessing
+import os
 import os.path as osp
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import Pool
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -76,7 +81,7 @@ def make_pairs(settings: Settings, root: str, workers: int = 0,
 
     Raises:
         PairMakingError: If the annotation file is none, has no people or other joints, a setting
-            is wrong, or ``root`` holds this split made with other settings.
+            is wrong, ``root`` holds this split made with other settings, or a worker process died.
     """
     folder = Path(root)
     tasks = plan(settings)
@@ -213,8 +218,24 @@ def _run(tasks: List[dict], settings: Settings, folder: Path, workers: int) -> I
     if workers == 0:
         yield from (_make_pair(task, settings, folder) for task in tasks)
         return
-    with Pool(workers, cv2.setNumThreads, (1, )) as pool:
-        yield from pool.imap(partial(_make_pair, settings=settings, folder=folder), tasks)
+    with ProcessPoolExecutor(workers, initializer=_start_worker) as pool:
+        try:
+            yield from pool.map(partial(_make_pair, settings=settings, folder=folder), tasks)
+        except BrokenProcessPool as error:
+            raise PairMakingError('a worker process died, perhaps for want of memory: run this again with '
+                                  'fewer workers, it goes on from here') from error
+
+
+def _start_worker() -> None:
+    """One core a worker, and no worker outlives its parent."""
+    cv2.setNumThreads(0)  # 1 would tear down the parent's thread pool, which may hang in a fork
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _make_pair(task: dict, settings: Settings, folder: Path) -> Optional[str]:

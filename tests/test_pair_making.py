@@ -3,7 +3,6 @@ import importlib.util
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -205,17 +204,24 @@ def test_a_killed_run_goes_on(tmp_path):
     env = {**os.environ, 'OMP_NUM_THREADS': '1'}
     dark = tmp_path / 'killed' / 'ExLPose' / 'dark'
     process = subprocess.Popen([*command, str(tmp_path / 'killed')], env=env, stdout=subprocess.DEVNULL,
-                               start_new_session=True)
+                               stderr=subprocess.DEVNULL)
     while process.poll() is None and len(list(dark.glob('*.png')) if dark.exists() else []) < 3:
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.wait()
+    time.sleep(0.5)  # for the workers to end with it
     before = {path: path.stat().st_mtime_ns for path in dark.glob('*.png')}
     assert 3 <= len(before) < 40
     for name in ('killed', 'whole'):
         subprocess.run([*command, str(tmp_path / name)], env=env, check=True, stdout=subprocess.DEVNULL)
     assert contents(tmp_path / 'killed') == contents(tmp_path / 'whole')
     assert {path: path.stat().st_mtime_ns for path in before} == before, 'nothing is made twice'
+
+
+def test_a_worker_that_dies_ends_the_run(source, tmp_path, monkeypatch):
+    monkeypatch.setattr('exlpose_mm.pair_making.load_image', lambda path: os._exit(9))
+    with pytest.raises(PairMakingError, match='worker process died'):
+        make_pairs(settings(source), str(tmp_path), workers=1)
 
 
 def test_the_tool_fails_with_the_names_of_bad_images(source, tmp_path, capsys, monkeypatch):
