@@ -187,7 +187,7 @@ def _patches(real, simulated, size: int, half: int) -> Tuple[np.ndarray, np.ndar
 
 
 def write_report(folder: str, frames: Dict[str, np.ndarray], camera: Camera, seed: int = 0) -> str:
-    """Compare real frames and their retakes: ``camera.md``, ``camera.json`` and ``camera.png``.
+    """Compare real frames and their retakes: ``camera.md``, ``camera.json`` and ``camera.jpg``.
 
     Args:
         folder (str): Where to; made if missing.
@@ -211,7 +211,7 @@ def write_report(folder: str, frames: Dict[str, np.ndarray], camera: Camera, see
          osp.join(folder, 'camera.json'), indent=1)
     pairs = [np.hstack([lift(_middle(frames[name])), lift(_middle(retakes[name]))]) for name in frames]
     sheet = contact_sheet(pairs, ('real, lifted', 'simulated, lifted'))
-    cv2.imwrite(osp.join(folder, 'camera.png'), sheet)
+    cv2.imwrite(osp.join(folder, 'camera.jpg'), sheet)
     return text
 
 

@@ -95,7 +95,7 @@ def test_report(tmp_path):
     assert '| P(0) R |' in text and 'dark.png' in text and 'perfect' in text
     assert content['camera']['adc_bits'] == 8 and 0 <= content['judge'] <= 1
     assert content['frames']['dark.png']['real']['mean G'] == pytest.approx(frame()[..., 1].mean())
-    assert cv2.imread(str(tmp_path / 'new' / 'camera.png')).shape[2] == 3
+    assert cv2.imread(str(tmp_path / 'new' / 'camera.jpg')).shape[2] == 3
 
 
 @pytest.mark.parametrize('picture, message', [
