@@ -21,6 +21,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Un
 import cv2
 import numpy as np
 from mmengine.fileio import load
+from mmengine.utils import ProgressBar
 
 from .darkening import SimulateLowLight
 from .datasets import JOINTS, PAIR_FILE
@@ -62,8 +63,7 @@ class Settings:
 
 
 def make_pairs(settings: Settings, root: str, workers: int = 0,
-               progress: Callable[[], None] = lambda: None, total: Callable[[int], None] = lambda n: None
-               ) -> Tuple[int, List[str]]:
+               progress: Optional[Callable[[int], ProgressBar]] = None) -> Tuple[int, List[str]]:
     """Write a split's pairs, annotation files and ``brightPath2darkPath.txt``.
 
     Args:
@@ -71,8 +71,8 @@ def make_pairs(settings: Settings, root: str, workers: int = 0,
         root (str): Folder of the data set, to be ``data_root`` of
             :class:`~exlpose_mm.datasets.ExLPoseDataset`. Another split may be there.
         workers (int): Further processes; 0 works in this one. They do not change the result.
-        progress (Callable): Called after each image.
-        total (Callable): Called once with the number of images.
+        progress (Callable, optional): Takes the number of images and returns an object whose
+            ``update()`` is called after each, such as mmengine's ``ProgressBar``.
 
     Returns:
         tuple[int, list[str]]: The number of pairs, and one line for each image that has none
@@ -86,10 +86,11 @@ def make_pairs(settings: Settings, root: str, workers: int = 0,
     folder = Path(root)
     tasks = plan(settings)
     _claim(folder, settings)
-    total(len(tasks))
+    bar = progress and progress(len(tasks))
     pairs, problems = [], []
     for task, problem in zip(tasks, _run(tasks, settings, folder, workers)):
-        progress()
+        if bar:
+            bar.update()
         if problem:
             problems.append(f'{task["source"]}: {problem}')
         else:

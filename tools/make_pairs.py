@@ -3,7 +3,7 @@ import argparse
 import os
 import sys
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from mmengine.utils import ProgressBar
 
 from exlpose_mm.layout import SPLITS
 from exlpose_mm.pair_making import Settings, make_pairs
@@ -35,15 +35,11 @@ def parse_args(argv=None):
 def main(argv=None):
     args = parse_args(argv)
     settings = Settings(args.ann, args.images, args.split, args.level, args.seed)
-    columns = BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     try:
-        with Progress(*columns) as progress:
-            bar = progress.add_task('pairs')
-            made, problems = make_pairs(settings, args.out, args.workers, lambda: progress.advance(bar),
-                                        lambda total: progress.update(bar, total=total))
+        made, problems = make_pairs(settings, args.out, args.workers, ProgressBar)
     except (ValueError, OSError) as error:
         sys.exit(f'make_pairs: {error}')
-    print(f'{args.out}: {made} pairs')
+    print(f'\n{args.out}: {made} pairs')
     if problems:
         sys.exit('\n'.join([f'{len(problems)} images have no pair:', *problems]))
 
