@@ -92,8 +92,8 @@ def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 150,
         progress: Callable[[float], None] = lambda loss: None) -> Camera:
     """Find the camera whose frames measure like the given ones.
 
-    Fitted are gain, read noise, row noise, colour bias (one value for all colours), the white
-    balance of blue, and the demosaicing's gradients, by Nelder and Mead's search over the mean
+    Fitted are gain, read noise, row noise, colour bias (one value for all colours) and the white
+    balance of red and blue, by Nelder and Mead's search over the mean
     square of log(simulated / real) of :func:`measure`; the maximum, one sample of a frame,
     counts a tenth.
 
@@ -116,7 +116,7 @@ def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 150,
         return total
 
     first = _vector_of(start)
-    simplex = np.vstack([first, first + np.diag([-0.2, 0.2, 0.2, 0.05, 0.1, 0.1, -0.15, -0.15])])
+    simplex = np.vstack([first, first + np.diag([0.2, 0.2, 0.2, 0.05, 0.05, 0.05])])
     options = dict(maxfev=evaluations, initial_simplex=simplex)
     found = minimize(loss, first, method='Nelder-Mead', options=options)
     return _camera_of(found.x, start)
@@ -125,18 +125,17 @@ def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 150,
 def _vector_of(camera: Camera) -> np.ndarray:
     gain = camera.system_gain
     return np.array([np.log(gain), np.log(camera.read_noise * gain), np.log(camera.row_noise * gain),
-                     camera.colour_bias[1] * gain, np.log(camera.white_balance[2]), *camera.gradient])
+                     camera.colour_bias[1] * gain, *np.log(camera.white_balance[::2])])
 
 
 def _camera_of(vector: np.ndarray, start: Camera) -> Camera:
     """Noises are searched in DN, where they hardly depend on the gain."""
-    gain, read, row, bias, blue, *gradient = (float(v) for v in vector)
+    gain, read, row, bias, red, blue = (float(v) for v in vector)
     gain = float(np.exp(gain))
     return replace(
         start, gain=gain / 10**(start.analog_gain / 20), read_noise=float(np.exp(read)) / gain,
         row_noise=float(np.exp(row)) / gain, colour_bias=(bias / gain, ) * 3,
-        white_balance=(*start.white_balance[:2], float(np.exp(blue))),
-        gradient=tuple(np.clip(gradient, 0, 1).tolist()))
+        white_balance=(float(np.exp(red)), start.white_balance[1], float(np.exp(blue))))
 
 
 def _distance(real: Dict[str, float], simulated: Dict[str, float]) -> float:

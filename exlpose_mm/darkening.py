@@ -1,6 +1,5 @@
 """Low light from well-lit images: a camera, and two augmentations to compare it with."""
 import zlib
-from abc import abstractmethod
 from typing import Optional, Sequence, Tuple, Union
 
 import cv2
@@ -20,26 +19,34 @@ RANDOM = 'exlpose'
 
 
 class Darken(BaseTransform):
-    """Turns the single image of any MMPose data set into a pair, or into its low-light image.
+    """Make the dark partner of the single image of any MMPose dataset; a base class.
 
-    Required key: ``img``, (H, W, 3) uint8 BGR. Modified key: ``img``. Added key: ``lighting``.
+    Required key: ``img``, (H, W, 3) uint8 BGR, the well-lit image, which is not changed.
+    Modified and added keys: ``img``, the pair ``[low, well]``, and ``lighting``.
 
     Args:
-        paired (bool): Keep the well-lit image as the partner, ``img = [low_light, well_lit]``.
-            Defaults to True.
+        paired (bool): Keep the well-lit image as the partner; else ``img`` is the low-light
+            image alone. Defaults to True.
+
+    Raises:
+        ValueError: If an image is not (H, W, 3) uint8.
     """
 
     def __init__(self, paired: bool = True) -> None:
         self.paired = paired
 
-    @abstractmethod
-    def darken(self, image: np.ndarray, results: dict) -> np.ndarray:
-        """The low-light image (H, W, 3) uint8 BGR of a well-lit one."""
+    def simulate(self, image: np.ndarray, results: dict) -> np.ndarray:
+        """Return the low-light image; by default :meth:`darken`, seeded by numpy's global state."""
+        return self.darken(image, np.random.default_rng(np.random.randint(2**31)))
+
+    def darken(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return a new, dark image of the same shape; uint8 to uint8."""
+        raise NotImplementedError
 
     def transform(self, results: dict) -> dict:
         well_lit = results['img']
         check_image(well_lit)
-        low_light = self.darken(well_lit, results)
+        low_light = self.simulate(well_lit, results)
         if self.paired:
             results.update(img=[low_light, well_lit], lighting=LIGHTINGS)
         else:
@@ -83,7 +90,7 @@ class SimulateLowLight(Darken):
         else:
             Camera(**self.camera)
 
-    def darken(self, image: np.ndarray, results: dict) -> np.ndarray:
+    def simulate(self, image: np.ndarray, results: dict) -> np.ndarray:
         if isinstance(self.level, str) and self.level in SPLITS:
             results['split'] = SPLITS[self.level]
         camera, rng = self._draw(results)
@@ -103,98 +110,112 @@ class SimulateLowLight(Darken):
 
 @TRANSFORMS.register_module()
 class GammaDarken(Darken):
-    """Darken by a tone curve alone, without noise: 255 (image / 255)^gamma times ``brightness``.
+    """Naive darkening: every sample, as a share of 255, to the power of gamma; no noise.
 
-    The naive simulation, to compare others with.
+    White stays white whatever the gamma.
 
     Args:
-        gamma (tuple[float]): Range of the uniform exponent. Defaults to (2, 5).
-        brightness (tuple[float]): Range of the uniform factor. Defaults to (0.01, 0.05).
+        gamma (float | Sequence[float]): Exponent, at least 1, or a range ``(low, high)`` to
+            draw it from uniformly. Defaults to (2, 5), within which :class:`ELLA`'s lie.
         paired (bool): As for :class:`Darken`.
 
     Raises:
-        ValueError: Unless 0 < low <= high in both ranges, and the brightness is at most 1.
+        ValueError: If not 1 <= low <= high, or as :class:`Darken`.
     """
 
-    def __init__(self, gamma: Tuple[float, float] = (2., 5.),
-                 brightness: Tuple[float, float] = (0.01, 0.05), paired: bool = True) -> None:
+    def __init__(self, gamma: Union[float, Sequence[float]] = (2., 5.), paired: bool = True) -> None:
         super().__init__(paired)
-        self.gamma = check_range('gamma', gamma, np.inf)
-        self.brightness = check_range('brightness', brightness, 1.)
+        self.gamma = (gamma, gamma) if isinstance(gamma, (int, float)) else tuple(gamma)
+        if len(self.gamma) != 2 or not 1 <= self.gamma[0] <= self.gamma[1] < np.inf:
+            raise ValueError(f'GammaDarken takes an exponent of at least 1 or a range (low, high) of '
+                             f'them, got {gamma}')
 
-    def darken(self, image: np.ndarray, results: dict) -> np.ndarray:
-        curved = gamma_correction(image, np.random.uniform(*self.gamma))
-        return scale(curved, np.random.uniform(*self.brightness))
+    def darken(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return gamma_correction(image, rng.uniform(*self.gamma))
 
 
 @TRANSFORMS.register_module()
 class ELLA(Darken):
-    """Extremely low-light augmentation (Ai et al., ECCV 2024), on 8-bit images.
+    """Extremely low-light augmentation of DA-LLPose (Ai et al., ECCV 2024, arXiv 2407.15451).
 
-    In this order: a gamma of 1 / U(``gamma``); brightness times U(``brightness``); with
-    probability 0.5 contrast times U(``contrast``). After each step random rectangles of the
-    image before it are put back, one more as long as a uniform number is above 0.4. At last, with
-    probability 0.5, the positive half of N(0, U(0, ``noise``)) is added.
+    Steps and numbers are those of the official code, in its order; each step ends in uint8
+    by truncation:
+
+    1. gamma 1 / U(0.2, 0.5), with ``prob``;
+    2. brightness times U(0.01, 0.05), with ``prob``;
+    3. contrast times U(0.2, 1) about the mean of the luminance, with probability 0.5;
+    4. Gaussian noise of standard deviation U(0, 40) DN, its negative half cut off, with
+       probability 0.5.
+
+    After each of the first three, rectangles of the image before that step are put back while
+    U > 0.4, and before the fourth rectangles of the well-lit image. A rectangle lies between
+    two corners drawn at random, of which the first has to be the upper left one: three of
+    four are empty.
 
     Args:
-        gamma (tuple[float]): Defaults to (0.2, 0.5).
-        brightness (tuple[float]): Defaults to (0.01, 0.05).
-        contrast (tuple[float]): Defaults to (0.2, 1).
-        noise (float): Largest standard deviation in DN. Defaults to 40.
+        prob (float): Of steps 1 and 2. Defaults to 1, the official code's where the student
+            is trained; its teachers are trained with 0.5.
         paired (bool): As for :class:`Darken`.
 
     Raises:
-        ValueError: Unless 0 < low <= high <= 1 in the ranges and the noise is not negative.
+        ValueError: If ``prob`` is not in [0, 1], or as :class:`Darken`.
     """
 
-    def __init__(self, gamma: Tuple[float, float] = (0.2, 0.5),
-                 brightness: Tuple[float, float] = (0.01, 0.05),
-                 contrast: Tuple[float, float] = (0.2, 1.), noise: float = 40.,
-                 paired: bool = True) -> None:
-        super().__init__(paired)
-        self.gamma = check_range('gamma', gamma, 1.)
-        self.brightness = check_range('brightness', brightness, 1.)
-        self.contrast = check_range('contrast', contrast, 1.)
-        if not noise >= 0:
-            raise ValueError(f'noise must not be negative (DN), got {noise}')
-        self.noise = noise
+    INVERSE_GAMMA = (0.2, 0.5)
+    BRIGHTNESS = (0.01, 0.05)
+    CONTRAST = (0.2, 1.0)
+    NOISE = (0.0, 40.0)
 
-    def darken(self, image: np.ndarray, results: dict) -> np.ndarray:
-        uniform = np.random.uniform
-        dark = put_back(gamma_correction(image, 1 / uniform(*self.gamma)), image)
-        dark = put_back(scale(dark, uniform(*self.brightness)), dark)
-        if uniform() < 0.5:
-            dark = put_back(adjust_contrast(dark, uniform(*self.contrast)), dark)
-        if uniform() < 0.5:
-            noise = np.random.normal(0, uniform(0, self.noise), dark.shape)
-            dark = (dark + noise.clip(0) + 0.5).clip(0, 255).astype(np.uint8)
+    def __init__(self, prob: float = 1., paired: bool = True) -> None:
+        super().__init__(paired)
+        if not 0 <= prob <= 1:
+            raise ValueError(f'prob is a probability in [0, 1], got {prob}')
+        self.prob = prob
+
+    def darken(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        dark = image.copy()
+        if rng.random() < self.prob:
+            dark = _step(dark, gamma_table(1 / rng.uniform(*self.INVERSE_GAMMA)), rng)
+        if rng.random() < self.prob:
+            dark = _step(dark, blend_table(rng.uniform(*self.BRIGHTNESS), 0.), rng)
+        if rng.random() < 0.5:
+            dark = _step(dark, blend_table(rng.uniform(*self.CONTRAST), mean_luminance(dark)), rng)
+        put_back(dark, image, rng)
+        if rng.random() < 0.5:
+            dark = add_noise(dark, rng.uniform(*self.NOISE), rng)
         return dark
 
 
-def check_range(name: str, values: Tuple[float, float], most: float) -> Tuple[float, float]:
-    """Return ``values`` if 0 < low <= high <= ``most``, else raise ``ValueError``."""
-    if len(values) != 2 or not 0 < values[0] <= values[1] <= most:
-        raise ValueError(f'{name} is a range (low, high) with 0 < low <= high <= {most:g}, got {values}')
-    return tuple(values)
+def gamma_table(gamma: float) -> np.ndarray:
+    """Lookup table (256,) uint8 of a gamma curve, in 256 steps of equal width."""
+    share = np.arange(256, dtype=np.float32) / 255
+    return (share**np.float32(gamma) * 255.999).astype(np.uint8)
 
 
-def scale(image: np.ndarray, factor: float) -> np.ndarray:
-    """``image`` times a factor, rounded and clipped; uint8 to uint8."""
-    return cv2.LUT(image, (np.arange(256) * factor + 0.5).clip(0, 255).astype(np.uint8))
+def blend_table(ratio: float, base: float) -> np.ndarray:
+    """Lookup table (256,) uint8 of ``ratio * x + (1 - ratio) * base``; base in DN."""
+    return (ratio * np.arange(256) + (1 - ratio) * base).clip(0, 255).astype(np.uint8)
 
 
-def adjust_contrast(image: np.ndarray, factor: float) -> np.ndarray:
-    """Blend with the mean of the image's luminance; uint8 BGR to uint8 BGR."""
-    mean = np.rint(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).mean())
-    table = np.arange(256) * factor + (1 - factor) * mean + 0.5
-    return cv2.LUT(image, table.clip(0, 255).astype(np.uint8))
+def mean_luminance(image: np.ndarray) -> float:
+    """Mean of the luminance (BT.601), cut to whole DN per pixel, of a BGR image."""
+    return float((image @ np.float32([0.114, 0.587, 0.2989])).astype(np.uint8).mean())
 
 
-def put_back(image: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Copy random rectangles of ``before``, one more while a uniform number is above 0.4."""
-    image = image.copy()
-    while np.random.uniform() > 0.4:
-        (top, bottom), (left, right) = (
-            np.sort(np.random.randint(0, side + 1, 2)) for side in image.shape[:2])
-        image[top:bottom, left:right] = before[top:bottom, left:right]
-    return image
+def put_back(image: np.ndarray, before: np.ndarray, rng: np.random.Generator) -> None:
+    """Copy random rectangles of ``before`` into ``image``, in place, while U > 0.4."""
+    while rng.random() > 0.4:
+        (y1, y2), (x1, x2) = (rng.integers(side, size=2) for side in image.shape[:2])
+        image[y1:y2, x1:x2] = before[y1:y2, x1:x2]
+
+
+def add_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """Add max(N(0, sigma), 0) to each sample, sigma in DN; uint8 to uint8, cut at 255."""
+    noise = rng.standard_normal(image.shape, dtype=np.float32).clip(min=0) * np.float32(sigma)
+    return (image + noise).clip(max=255).astype(np.uint8)
+
+
+def _step(image: np.ndarray, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    changed = cv2.LUT(image, table)
+    put_back(changed, image, rng)
+    return changed

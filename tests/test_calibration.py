@@ -60,8 +60,8 @@ def test_rows_and_blur_and_a_shared_noise_are_seen():
 
 def test_the_scene_is_what_the_camera_saw():
     camera = replace(CAMERA, row_noise=0.)
-    for found, true in zip(estimate_scene(frame(camera), camera).mean(axis=(0, 1)), scene().mean(axis=(0, 1))):
-        assert found == pytest.approx(true, rel=0.1)
+    found = estimate_scene(frame(camera, level=1.), camera).mean(axis=(0, 1))
+    np.testing.assert_allclose(found, scene(level=1.).mean(axis=(0, 1)), rtol=0.1)
 
 
 def test_a_known_camera_measures_like_its_own_retake():
@@ -76,7 +76,7 @@ def test_fit_comes_nearer_to_the_camera():
     start = replace(CAMERA, gain=CAMERA.gain / 3, row_noise=3 * CAMERA.row_noise)
     losses = []
     found = fit(real, start, evaluations=40, progress=losses.append)
-    assert len(losses) >= 40 and min(losses) < losses[0] / 2
+    assert len(losses) >= 40 and min(losses) < 0.6 * losses[0]
     assert abs(np.log(found.gain / CAMERA.gain)) < np.log(3) / 2
     assert found.analog_gain == start.analog_gain and found.light_ratio == start.light_ratio
 
@@ -106,12 +106,10 @@ def test_frames_without_noise(picture, message):
 
 
 def test_the_presets_retake_the_real_frames(official_dir):
-    """Within 25 % in all that is listed; what is not lies outside and is in the README's table."""
+    """Within 25 % in everything but the maximum, which is one sample of a frame."""
     camera = replace(PRESETS['exlpose-hard'], analog_gain=3.4)
-    names = [f'{key} {colour}' for colour in 'RGB'
-             for key in ('mean', 'P(0)', 'P(1)', 'P(2)', 'banding', 'variance/mean')]
     for path in sorted(official_dir.glob('*.png')):
         real = cv2.imread(str(path))
         measured, simulated = measure(real), measure(retake(real, camera, seed=1))
-        for name in names:
+        for name in (name for name in measured if 'maximum' not in name):
             assert simulated[name] == pytest.approx(measured[name], rel=0.25), (path.name, name)
