@@ -88,7 +88,7 @@ def retake(frame: np.ndarray, camera: Camera, seed: int = 0) -> np.ndarray:
     return camera.develop(estimate_scene(frame, camera), np.random.default_rng(seed))
 
 
-def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 150,
+def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 100,
         progress: Callable[[float], None] = lambda loss: None) -> Camera:
     """Find the camera whose frames measure like the given ones.
 

@@ -18,7 +18,7 @@ def parse_args(argv=None):
     parser.add_argument('--preset', choices=PRESETS, default='exlpose-hard',
                         help='camera to compare with, and to start a fit from')
     parser.add_argument('--fit', type=int, default=0, metavar='N',
-                        help='fit the camera by trying N of them, about 4 s each; 300 are enough')
+                        help='fit the camera by trying N of them, about 4 s each; 100 are enough')
     parser.add_argument('--seed', type=int, default=1, help='seed of the simulated frames')
     parser.add_argument('--out', default='work_dirs/camera', help='folder of the report')
     return parser.parse_args(argv)
