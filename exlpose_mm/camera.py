@@ -1,10 +1,11 @@
 """A low-light camera: what an 8-bit sensor would have seen in almost no light.
 
 Order of operations and units: 8-bit image -> linear light (0 to 1, inverse tone curve) ->
-attenuation to expected DN -> inverse colour matrix and white balance -> RGGB mosaic -> photo-electrons -> shot,
-read and row noise, colour bias (electrons) -> gain (DN per electron) -> black level and
-quantisation -> demosaic -> white balance -> colour matrix -> clip -> round to 8 bits. DN:
-digital number, 0 to 255. The output stays linear, as the paper's camera gives it: no tone curve is put back.
+attenuation to expected DN -> inverse colour matrix and white balance -> RGGB mosaic ->
+photo-electrons -> shot, read and row noise, colour bias (electrons) -> gain (DN per electron) ->
+black level and quantisation -> demosaic -> white balance -> colour matrix -> clip -> round to
+8 bits. DN: digital number, 0 to 255. The output stays linear, as the paper's camera gives it: no
+tone curve is put back.
 """
 import math
 from dataclasses import dataclass, replace
@@ -95,7 +96,9 @@ class Camera:
         for name, (low, high, unit) in _RANGES.items():
             value = getattr(self, name)
             values = value if isinstance(value, (tuple, list)) else [value]
-            if value is not None and not all(low <= v <= high for v in values):
+            if value is None and name in _OPTIONAL:
+                continue
+            if not all(isinstance(v, (int, float)) and low <= v <= high for v in values):
                 raise ValueError(f'{name} must lie in [{low:g}, {high:g}] {unit}, got {value}')
         for name in ('colour_bias', 'white_balance'):
             if len(getattr(self, name)) != 3:
@@ -176,6 +179,7 @@ class Camera:
         return codes.clip(0, 2**self.adc_bits - 1) * np.float32(step) - self.black_level
 
 
+_OPTIONAL = ('mean', 'light_ratio', 'read_shape', 'adc_bits')
 _RANGES = dict(
     mean=(1e-6, 255, 'DN'), light_ratio=(1, 1e6, ''), gain=(1e-9, 255, 'DN per electron'),
     analog_gain=(-20, 60, 'dB'), read_noise=(0, 1e4, 'electrons'), row_noise=(0, 1e4, 'electrons'),

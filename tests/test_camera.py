@@ -188,6 +188,7 @@ def test_a_black_frame_and_odd_sizes():
     (dict(read_noise=-1), 'read_noise'), (dict(row_noise=float('nan')), 'row_noise'),
     (dict(light_ratio=100.), 'either mean or light_ratio'), (dict(mean=None), 'either mean or light_ratio'),
     (dict(mean=None, light_ratio=0.5), 'light_ratio'), (dict(adc_bits=0), 'adc_bits'),
+    (dict(gain=None), 'gain'), (dict(gain='high'), 'gain'),
     (dict(read_shape=-0.5), 'read_shape'), (dict(white_balance=(1., 0., 1.)), 'white_balance'),
     (dict(colour_bias=(1., 2.)), 'colour_bias'), (dict(demosaicing='vng'), 'demosaicing'),
     (dict(colour_matrix=((1., 0.), (0., 1.))), 'colour_matrix'), (dict(colour_matrix=((0., ) * 3, ) * 3), 'invertible'),
