@@ -279,23 +279,24 @@ PRESETS: Dict[str, Camera] = {
     'exlpose-normal': replace(_EXLPOSE, light_ratio=145, analog_gain=5.65),
     'exlpose-hard': replace(_EXLPOSE, light_ratio=376, analog_gain=8.39),
     'exlpose-extreme': replace(_EXLPOSE, light_ratio=748, analog_gain=10.48),
-    'a7m3': Camera(gain=4 * 255 / 16383, read_noise=0.835, row_noise=0.288, **_ELD),
-    'ricoh3': Camera(gain=8 * 255 / 16383, read_noise=0.575, row_noise=0.207, **_ELD),
+    'a7m3': Camera(gain=4 * 255 / 16383, read_noise=1.21, row_noise=0.288, **_ELD),
+    'ricoh3': Camera(gain=8 * 255 / 16383, read_noise=0.836, row_noise=0.207, **_ELD),
 }
 """Cameras of the paper's data.
 
 ``exlpose-*``: noise and white balance are fitted to two real frames by
 ``tools/calibrate_camera.py``; the colour matrix is one with which Malvar's demosaicing of the
 whole numbers that a frame shows at the pixels of their own colour comes near to its other
-values. They were taken at 3.40 dB and N = 400 and 1200; the two go by one fit. Light ratio and analogue gain are the geometric and the plain
-mean over the images of each level in the official test annotations, whose file names tell them: a
-dark file has the gain g of its scene and the bright one g + 20 log10(N / 100) dB at the same
-exposure, behind a filter of 1/100, so that the ratio is the N of ``exp<N>``. That noise in
-electrons does not depend on the gain is an assumption.
+values. They were taken at 3.40 dB and N = 400 and 1200; the two go by one fit. Light ratio and
+analogue gain are the geometric and the plain mean over the images of each level in the official
+test annotations, whose file names tell them: a dark file has the gain g of its scene and the
+bright one g + 20 log10(N / 100) dB at the same exposure, behind a filter of 1/100, so that the
+ratio is the N of ``exp<N>``. That noise in electrons does not depend on the gain is an assumption.
 
 ``a7m3``, ``ricoh3``: a guess without frames of these cameras. ELD's sensor model of a Sony A7S2
 (Wei et al., CVPR 2020: log sigma_read = 0.462 log K + 0.566, log sigma_row = 0.528 log K - 0.592,
-in 14-bit DN) at K = 4 and 8, and the lowest light ratio that ELD trains with.
+in 14-bit DN, the first the scale of a Tukey-lambda distribution, here of shape 0.14) at K = 4 and
+8, and the lowest light ratio that ELD trains with.
 """
 
 
