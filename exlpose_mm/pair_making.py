@@ -13,7 +13,7 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
@@ -23,6 +23,7 @@ import numpy as np
 from mmengine.fileio import load
 from mmengine.utils import ProgressBar
 
+from .camera import LEVELS, PRESETS, camera_of
 from .darkening import SimulateLowLight
 from .datasets import JOINTS, PAIR_FILE
 from .layout import IMAGES, SIDES, SPLITS, make_folders, write_annotations, write_file, write_image
@@ -58,7 +59,8 @@ class Settings:
     def manifest(self) -> dict:
         """What must be equal for two runs to share a folder."""
         digest = hashlib.sha256(Path(self.ann_file).read_bytes()).hexdigest()
-        settings = dict(split=self.split, levels=self.levels, seed=self.seed)
+        cameras = [asdict(camera_of(level)) for level in self.levels if level in (*LEVELS, *PRESETS)]
+        settings = dict(split=self.split, levels=self.levels, seed=self.seed, cameras=cameras)
         return json.loads(json.dumps(dict(version=VERSION, annotations=digest, **settings)))
 
 
@@ -81,7 +83,8 @@ def make_pairs(settings: Settings, root: str, workers: int = 0,
 
     Raises:
         PairMakingError: If the annotation file is none, has no people or other joints, a setting
-            is wrong, ``root`` holds this split made with other settings, or a worker process died.
+            is wrong, ``root`` holds this split made with other settings or anything else, or a
+            worker process died.
     """
     folder = Path(root)
     tasks = plan(settings)
@@ -204,6 +207,8 @@ def _claim(folder: Path, settings: Settings) -> None:
         for part in folder.rglob('.*.part'):  # of a run that was killed
             part.unlink()
         return
+    if folder.exists() and any(folder.iterdir()) and not any(folder.glob('pairs_*.json')):
+        raise PairMakingError(f'{folder} holds something else, which could be overwritten; name a new folder')
     make_folders(folder)
     write_file(path, json.dumps(wanted).encode())
 

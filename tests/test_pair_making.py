@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from exlpose_mm import ExLPoseDataset, SimulateLowLight
+from exlpose_mm.camera import PRESETS
 from exlpose_mm.datasets import JOINTS
 from exlpose_mm.layout import write_file
 from exlpose_mm.pair_making import PairMakingError, Settings, joint_sources, make_pairs
@@ -77,12 +78,12 @@ class TestResult:
             'bright/train_000000000010_bright.png dark/train_000000000010_dark.png')
 
     def test_levels_take_turns_and_are_rows_of_the_test_set(self, source, tmp_path):
-        make_pairs(settings(source, split='test', levels=('normal', 'extreme')), str(tmp_path))
+        make_pairs(settings(source, split='test', levels=('normal', 'extreme')), str(tmp_path / 'out'))
         people = {row: [a['image_id'] for a in json.loads(
-            (tmp_path / 'Annotations' / f'ExLPose_test_{row}.json').read_text())['annotations']]
+            (tmp_path / 'out' / 'Annotations' / f'ExLPose_test_{row}.json').read_text())['annotations']]
             for row in ('LL-N', 'LL-E', 'LL-A', 'WL')}
         assert people == {'LL-N': [0, 20], 'LL-E': [10, 30], 'LL-A': [0, 10, 20, 30], 'WL': [0, 10, 20, 30]}
-        dark = cv2.imread(str(tmp_path / 'ExLPose/dark/test_000000000010_dark.png'))
+        dark = cv2.imread(str(tmp_path / 'out/ExLPose/dark/test_000000000010_dark.png'))
         want = SimulateLowLight('extreme', False).transform(
             dict(img=cv2.imread(str(source / 'images' / '1.png')), img_id=10))['img']
         np.testing.assert_array_equal(dark, want)
@@ -104,9 +105,9 @@ class TestJoints:
     def test_coco(self, source, tmp_path):
         edit(source, lambda content: content['annotations'][0]['keypoints'].__setitem__(3 * 5 + 2, 1))
         edit(source, lambda content: content['annotations'][1]['keypoints'].__setitem__(3 * 6 + 2, 0))
-        make_pairs(settings(source), str(tmp_path))
+        make_pairs(settings(source), str(tmp_path / 'out'))
         annotations = json.loads(
-            (tmp_path / 'Annotations' / 'ExLPose_train_LL.json').read_text())['annotations']
+            (tmp_path / 'out' / 'Annotations' / 'ExLPose_train_LL.json').read_text())['annotations']
         first, second = (dict(zip(JOINTS, np.reshape(a['keypoints'], (14, 3)).tolist())) for a in annotations[:2])
         assert first['left_elbow'] == [7, 14, 2] and first['right_ankle'] == [16, 32, 2]
         assert first['neck'] == [5.5, 11, 1] and first['left_shoulder'] == [5, 10, 1]
@@ -144,16 +145,16 @@ class TestBadInput:
     def test_a_mended_image_is_made_by_the_next_run(self, source, tmp_path):
         whole = (source / 'images' / '0.png').read_bytes()
         (source / 'images' / '0.png').write_bytes(whole[:50])
-        assert make_pairs(settings(source), str(tmp_path))[0] == 3
+        assert make_pairs(settings(source), str(tmp_path / 'out'))[0] == 3
         (source / 'images' / '0.png').write_bytes(whole)
-        assert make_pairs(settings(source), str(tmp_path)) == (4, [])
+        assert make_pairs(settings(source), str(tmp_path / 'out')) == (4, [])
 
     @pytest.mark.parametrize('shape, dtype', [((30, 40), np.uint8), ((30, 40, 4), np.uint8),
                                               ((30, 40, 3), np.uint16)])
     def test_grey_transparent_and_16_bit_images_become_8_bit_colour(self, source, tmp_path, shape, dtype):
         cv2.imwrite(str(source / 'images' / '0.png'), np.full(shape, np.iinfo(dtype).max // 2, dtype))
-        assert make_pairs(settings(source), str(tmp_path)) == (4, [])
-        bright = cv2.imread(str(tmp_path / 'ExLPose/bright/train_000000000000_bright.png'), cv2.IMREAD_UNCHANGED)
+        assert make_pairs(settings(source), str(tmp_path / 'out')) == (4, [])
+        bright = cv2.imread(str(tmp_path / 'out/ExLPose/bright/train_000000000000_bright.png'), cv2.IMREAD_UNCHANGED)
         assert bright.shape == (30, 40, 3) and bright.dtype == np.uint8
         assert abs(int(bright[0, 0, 0]) - 127) <= 1
 
@@ -182,6 +183,20 @@ class TestBadInput:
         edit(source, lambda content: content['annotations'][0].update(bbox=[0, 0, 9, 9]))
         with pytest.raises(PairMakingError, match='annotations'):
             make_pairs(settings(source), str(tmp_path / 'out'))
+
+
+def test_other_data_are_not_touched(source, exlpose_root):
+    before = contents(exlpose_root)
+    with pytest.raises(PairMakingError, match='holds something else'):
+        make_pairs(settings(source), str(exlpose_root))
+    assert contents(exlpose_root) == before
+
+
+def test_a_changed_camera_is_another_setting(source, tmp_path, monkeypatch):
+    make_pairs(settings(source, levels=('exlpose-hard', )), str(tmp_path / 'out'))
+    monkeypatch.setitem(PRESETS, 'exlpose-hard', PRESETS['exlpose-normal'])
+    with pytest.raises(PairMakingError, match='cameras'):
+        make_pairs(settings(source, levels=('exlpose-hard', )), str(tmp_path / 'out'))
 
 
 def test_a_file_is_whole_or_not_there(tmp_path, monkeypatch):
@@ -221,7 +236,7 @@ def test_a_killed_run_goes_on(tmp_path):
 def test_a_worker_that_dies_ends_the_run(source, tmp_path, monkeypatch):
     monkeypatch.setattr('exlpose_mm.pair_making.load_image', lambda path: os._exit(9))
     with pytest.raises(PairMakingError, match='worker process died'):
-        make_pairs(settings(source), str(tmp_path), workers=1)
+        make_pairs(settings(source), str(tmp_path / 'out'), workers=1)
 
 
 def test_the_tool_fails_with_the_names_of_bad_images(source, tmp_path, capsys, monkeypatch):
