@@ -98,8 +98,8 @@ def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 100,
     counts a tenth.
 
     Args:
-        frames (Sequence[np.ndarray]): Frames of one camera, (H, W, 3) uint8 BGR. Light ratio
-            and analogue gain may differ: gain is fitted at ``start.analog_gain``.
+        frames (Sequence[np.ndarray]): Frames of one camera, (H, W, 3) uint8 BGR. Their light
+            may differ, their gain not: it is fitted at ``start.analog_gain``.
         start (Camera): Where the search begins; its other parameters are kept.
         evaluations (int): Cameras tried. One takes about 2 s a frame of 2 megapixels.
         progress (Callable): Called with the loss of each.
@@ -185,19 +185,20 @@ def _patches(real, simulated, size: int, half: int) -> Tuple[np.ndarray, np.ndar
     return np.array(rows), np.array(labels)
 
 
-def write_report(folder: str, frames: Dict[str, np.ndarray], camera: Camera, seed: int = 0) -> str:
+def write_report(folder: str, frames: Dict[str, np.ndarray], cameras: Sequence[Camera],
+                 seed: int = 0) -> str:
     """Compare real frames and their retakes: ``camera.md``, ``camera.json`` and ``camera.jpg``.
 
     Args:
         folder (str): Where to; made if missing.
         frames (dict[str, np.ndarray]): File name to frame (H, W, 3), uint8, BGR.
-        camera (Camera): The camera of the retakes.
+        cameras (Sequence[Camera]): The camera of each frame's retake.
         seed (int): Of their noise.
 
     Returns:
         str: What ``camera.md`` holds: the table and the judge's accuracy.
     """
-    retakes = {name: retake(frame, camera, seed) for name, frame in frames.items()}
+    retakes = {name: retake(frame, camera, seed) for (name, frame), camera in zip(frames.items(), cameras)}
     tables = {name: (measure(frames[name]), measure(retakes[name])) for name in frames}
     accuracy = judge([*frames.values()], [*retakes.values()])
     os.makedirs(folder, exist_ok=True)
@@ -205,8 +206,9 @@ def write_report(folder: str, frames: Dict[str, np.ndarray], camera: Camera, see
             f'{accuracy:.0%} (50% is perfect)\n')
     with open(osp.join(folder, 'camera.md'), 'w', encoding='utf-8') as file:
         file.write(text)
-    rows = {osp.basename(name): dict(zip(('real', 'simulated'), table)) for name, table in tables.items()}
-    dump(dict(camera=asdict(camera), judge=accuracy, seed=seed, frames=rows),
+    rows = {osp.basename(name): dict(zip(('real', 'simulated'), table), camera=asdict(camera))
+            for (name, table), camera in zip(tables.items(), cameras)}
+    dump(dict(judge=accuracy, seed=seed, frames=rows),
          osp.join(folder, 'camera.json'), indent=1)
     pairs = [np.hstack([lift(_middle(frames[name])), lift(_middle(retakes[name]))]) for name in frames]
     sheet = contact_sheet(pairs, ('real, lifted', 'simulated, lifted'))

@@ -232,7 +232,8 @@ def demosaic(raw: np.ndarray, method: str = 'bilinear') -> np.ndarray:
     A pixel keeps the colour it measured. ``'bilinear'``: the others are the mean of the pixels
     of that colour among its 3x3 neighbours, so that the border needs no special case.
     ``'malvar'``: to this comes the gradient of the pixel's own colour (Malvar, He & Cutler,
-    ICASSP 2004), which makes the noise of the colours correlate.
+    ICASSP 2004), which makes the noise of the colours correlate; what falls below 0 beside
+    edges is cut off, as ExLPose's camera does.
     """
     return _malvar(raw) if method == 'malvar' else _bilinear(raw)
 
@@ -256,7 +257,7 @@ def _malvar(raw: np.ndarray) -> np.ndarray:
     blue[1::2, 0::2], blue[0::2, 1::2] = along[1::2, 0::2], across[0::2, 1::2]
     for colour, (row, column) in ((red, (0, 0)), (green, (0, 1)), (green, (1, 0)), (blue, (1, 1))):
         colour[row::2, column::2] = raw[row::2, column::2]
-    return np.stack([blue, green, red], axis=-1)
+    return np.stack([blue, green, red], axis=-1).clip(0)
 
 
 def _bayer_masks(shape: Tuple[int, int]) -> np.ndarray:
@@ -270,28 +271,40 @@ def _bayer_masks(shape: Tuple[int, int]) -> np.ndarray:
 
 
 _EXLPOSE = Camera(
-    mean=None, light_ratio=400, analog_gain=3.4, gain=0.98, read_noise=0.262, row_noise=0.152,
-    colour_bias=(-0.254, -0.254, -0.254), adc_bits=8, white_balance=(1.09, 0.9, 1.59),
-    colour_matrix=((1.5, 0.1, -0.6), (-0.5, 1.7, -0.2), (0., -0.6, 1.6)), demosaicing='malvar')
+    mean=0.77, analog_gain=3.4, gain=0.404, read_noise=2.04, row_noise=0.536,
+    colour_bias=(-2.69, -2.69, -2.69), adc_bits=8, demosaicing='malvar')
+_HARD = replace(
+    _EXLPOSE, white_balance=(0.987606, 0.841504, 1.63812),
+    colour_matrix=((1.51858, 0.0900713, -0.608654), (-0.505875, 1.78088, -0.275004),
+                   (-0.0310865, -0.598239, 1.62933)))
+_EXTREME = replace(
+    _EXLPOSE, white_balance=(0.949203, 0.855567, 1.39614),
+    colour_matrix=((1.52358, 0.0805403, -0.604122), (-0.525036, 1.75079, -0.225751),
+                   (-0.0328823, -0.579946, 1.61283)))
 _ELD = dict(mean=None, light_ratio=100, adc_bits=14, read_shape=0.14)
 
 PRESETS: Dict[str, Camera] = {
-    'exlpose-normal': replace(_EXLPOSE, light_ratio=145, analog_gain=5.65),
-    'exlpose-hard': replace(_EXLPOSE, light_ratio=376, analog_gain=8.39),
-    'exlpose-extreme': replace(_EXLPOSE, light_ratio=748, analog_gain=10.48),
+    'exlpose-normal': replace(_HARD, mean=1.99, analog_gain=5.65),
+    'exlpose-hard': replace(_HARD, mean=0.77, analog_gain=8.39),
+    'exlpose-extreme': replace(_EXTREME, mean=0.386, analog_gain=10.48),
     'a7m3': Camera(gain=4 * 255 / 16383, read_noise=1.21, row_noise=0.288, **_ELD),
     'ricoh3': Camera(gain=8 * 255 / 16383, read_noise=0.836, row_noise=0.207, **_ELD),
 }
 """Cameras of the paper's data.
 
-``exlpose-*``: noise and white balance are fitted to two real frames by
-``tools/calibrate_camera.py``; the colour matrix is one with which Malvar's demosaicing of the
-whole numbers that a frame shows at the pixels of their own colour comes near to its other
-values. They were taken at 3.40 dB and N = 400 and 1200; the two go by one fit. Light ratio and
-analogue gain are the geometric and the plain mean over the images of each level in the official
-test annotations, whose file names tell them: a dark file has the gain g of its scene and the
-bright one g + 20 log10(N / 100) dB at the same exposure, behind a filter of 1/100, so that the
-ratio is the N of ``exp<N>``. That noise in electrons does not depend on the gain is an assumption.
+``exlpose-*``: sensor, white balance and colour matrix are measured on two real frames, one of the
+hard and one of the extreme level, both at 3.4 dB: the whole numbers that a frame shows at the
+pixels of their own colour, through Malvar's demosaicing and the matrix, reproduce 99 % of all its
+values, and the sensor is fitted to the statistics of both. Light and bias are known up to a common
+shift only, since the darkest parts were taken to be without light. The normal level has the hard
+one's colours.
+
+Light and gain of a level are extrapolated from file names. A dark file has the gain g of its scene
+and the bright one g + 20 log10(N / 100) dB at the same exposure, behind a filter of 1/100, so that
+N of ``exp<N>`` is the light ratio. The light of the two frames times N is 289 DN in the geometric
+mean; N is 145, 376 and 748 in the geometric mean over the images of each level in the official test
+annotations, and g 5.65, 8.39 and 10.48 dB in the mean. That noise in electrons does not depend on
+the gain is an assumption.
 
 ``a7m3``, ``ricoh3``: a guess without frames of these cameras. ELD's sensor model of a Sony A7S2
 (Wei et al., CVPR 2020: log sigma_read = 0.462 log K + 0.566, log sigma_row = 0.528 log K - 0.592,
@@ -320,16 +333,16 @@ def camera_of(level: str, **overrides) -> Camera:
 def draw_camera(rng: np.random.Generator, **overrides) -> Camera:
     """A random camera like ExLPose's, for training.
 
-    The light ratio is log-uniform over 100 to 1600 and the analogue gain uniform over 0 to 19.1
-    dB, the ranges of ExLPose's test files. Read and row noise vary by the factors
+    The light is 289 DN / N with N log-uniform over 100 to 1600, and the analogue gain uniform over
+    0 to 19.1 dB, the ranges of ExLPose's test files; see :data:`PRESETS`. Read and row noise vary by the factors
     exp(N(0, 0.263)) and exp(N(0, 0.294)), ELD's spread of a real sensor around its model.
     """
     drawn = dict(
-        light_ratio=float(np.exp(rng.uniform(np.log(100), np.log(1600)))),
+        mean=289 / float(np.exp(rng.uniform(np.log(100), np.log(1600)))),
         analog_gain=float(rng.uniform(0, 19.1)),
-        read_noise=_EXLPOSE.read_noise * float(np.exp(rng.normal(0, 0.263))),
-        row_noise=_EXLPOSE.row_noise * float(np.exp(rng.normal(0, 0.294))))
-    return replace(_EXLPOSE, **{**drawn, **overrides})
+        read_noise=_HARD.read_noise * float(np.exp(rng.normal(0, 0.263))),
+        row_noise=_HARD.row_noise * float(np.exp(rng.normal(0, 0.294))))
+    return replace(_HARD, **{**drawn, **overrides})
 
 
 def darken(image: np.ndarray, level: str, rng: np.random.Generator) -> np.ndarray:

@@ -15,8 +15,9 @@ def parse_args(argv=None):
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('frames', nargs='+', help='dark frames of one camera at one gain')
     parser.add_argument('--analog-gain', type=float, required=True, help='gain of the frames, in dB')
-    parser.add_argument('--preset', choices=PRESETS, default='exlpose-hard',
-                        help='camera to compare with, and to start a fit from')
+    parser.add_argument('--preset', choices=PRESETS, nargs='+', default=['exlpose-hard'],
+                        help='camera to compare with, one for all frames or one for each; a fit starts '
+                        'from the first')
     parser.add_argument('--fit', type=int, default=0, metavar='N',
                         help='fit the camera by trying N of them, about 4 s each; 100 are enough')
     parser.add_argument('--seed', type=int, default=1, help='seed of the simulated frames')
@@ -26,14 +27,17 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    camera = replace(PRESETS[args.preset], analog_gain=args.analog_gain)
+    cameras = [replace(PRESETS[name], analog_gain=args.analog_gain) for name in args.preset]
+    if len(cameras) not in (1, len(args.frames)):
+        sys.exit(f'calibrate_camera: {len(cameras)} presets for {len(args.frames)} frames; give one or as many')
     try:
         frames = {path: load_image(path) for path in args.frames}
         if args.fit:
             bar = ProgressBar(args.fit)
-            camera = fit([*frames.values()], camera, args.fit, lambda loss: bar.update())
-            print(f'\n{camera}')
-        print(write_report(args.out, frames, camera, args.seed))
+            cameras = [fit([*frames.values()], cameras[0], args.fit, lambda loss: bar.update())]
+            print(f'\n{cameras[0]}')
+        cameras = cameras if len(cameras) > 1 else cameras * len(frames)
+        print(write_report(args.out, frames, cameras, args.seed))
     except (CalibrationError, ImageError) as error:
         sys.exit(f'calibrate_camera: {error}')
 
