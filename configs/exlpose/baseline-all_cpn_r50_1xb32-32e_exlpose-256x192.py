@@ -1,12 +1,11 @@
 # The paper's baseline-all: stock MMPose and the CPN head, trained on both lightings at once.
-_base_ = ['../_base_/exlpose.py', '../_base_/schedule_32e.py']
+_base_ = ['../_base_/exlpose.py', '../_base_/schedule_32e.py', '../_base_/lighting.py']
 
 model = dict(
     type='TopdownPoseEstimator',
     data_preprocessor=dict(
         type='LightingDataPreprocessor',
-        low_light=dict(
-            type='PoseDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True),
+        low_light=_base_.low_light_input,
         well_lit=dict(
             type='PoseDataPreprocessor',
             mean=[88.1535, 88.23, 88.3065],  # 255 x (0.3457, 0.3460, 0.3463)

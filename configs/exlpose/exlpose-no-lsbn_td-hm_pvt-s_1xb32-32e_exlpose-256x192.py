@@ -2,7 +2,7 @@
 #
 # There is no LSBN: a layer norm normalises each token on its own and keeps no statistics that
 # two lightings could mix, so a copy per lighting would only double its scale and offset.
-_base_ = ['baseline-all_td-hm_pvt-s_1xb32-32e_exlpose-256x192.py', '../_base_/lighting_specific.py']
+_base_ = ['baseline-all_td-hm_pvt-s_1xb32-32e_exlpose-256x192.py']
 
 model = dict(
     **_base_.lighting_pairs,

@@ -1,5 +1,5 @@
 # The paper's model: CPN on a ResNet-50 with LSBN, taught by the well-lit images (LUPI).
-_base_ = ['baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py', '../_base_/lighting_specific.py']
+_base_ = ['baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py']
 
 model = dict(
     **_base_.lighting_specific,

@@ -1,5 +1,5 @@
 # ExLPose's method on RTMPose-m: LSBN and the well-lit teacher (LUPI).
-_base_ = ['baseline-all_rtmpose-m_1xb32-32e_exlpose-256x192.py', '../_base_/lighting_specific.py']
+_base_ = ['baseline-all_rtmpose-m_1xb32-32e_exlpose-256x192.py']
 
 model = dict(
     **_base_.lighting_specific,

@@ -1,5 +1,5 @@
 # ExLPose's method on a ResNet-50 with MMPose's heatmap head: LSBN and the well-lit teacher (LUPI).
-_base_ = ['baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py', '../_base_/lighting_specific.py']
+_base_ = ['baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py']
 
 model = dict(
     **_base_.lighting_specific,

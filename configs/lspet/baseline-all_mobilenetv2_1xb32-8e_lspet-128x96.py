@@ -1,5 +1,5 @@
 # Stock MMPose, trained on both lightings at once.
-_base_ = ['../_base_/default_runtime.py', '../_base_/lspet.py']
+_base_ = ['../_base_/default_runtime.py', '../_base_/lspet.py', '../_base_/lighting.py']
 
 max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
@@ -15,8 +15,7 @@ model = dict(
     type='TopdownPoseEstimator',
     data_preprocessor=dict(
         type='LightingDataPreprocessor',
-        low_light=dict(
-            type='PoseDataPreprocessor', mean=[0., 0., 0.], std=[255., 255., 255.], bgr_to_rgb=True),
+        low_light=_base_.low_light_input,
         well_lit=dict(
             type='PoseDataPreprocessor',
             mean=[123.675, 116.28, 103.53],

@@ -1,5 +1,5 @@
 # ExLPose's method: LSBN and the well-lit teacher (LUPI).
-_base_ = ['baseline-all_mobilenetv2_1xb32-8e_lspet-128x96.py', '../_base_/lighting_specific.py']
+_base_ = ['baseline-all_mobilenetv2_1xb32-8e_lspet-128x96.py']
 
 model = dict(
     **_base_.lighting_specific,

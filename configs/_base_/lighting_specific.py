@@ -1,4 +1,0 @@
-# What ExLPose's method changes in a stock model, beside the head: a config that names this file
-# hands it on to its `model`. A backbone without batch norms leaves `norm_cfg` out.
-lighting_pairs = dict(type='LightingPoseEstimator', data_preprocessor=dict(merge=()))
-lighting_specific = dict(backbone=dict(norm_cfg=dict(type='LSBN2d')), **lighting_pairs)
