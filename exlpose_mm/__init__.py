@@ -15,7 +15,7 @@ from .hooks import InitialValHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
-from .transforms import (LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
+from .transforms import (AntiAlias, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
                          TagLighting)
 
 __version__ = '0.1.0'
@@ -25,7 +25,7 @@ __all__ = [
     'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'HeatmapCrossEntropyLoss',
     'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
     'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
-    'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'SimulateLowLight', 'ELLA',
+    'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
     'GammaDarken', 'TagLighting',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook'
 ]

@@ -6,6 +6,7 @@ and the seed only.
 """
 import hashlib
 import json
+import math
 import multiprocessing
 import os
 import os.path as osp
@@ -31,6 +32,8 @@ from .pairing import path_parts
 from .transforms import load_image
 
 VERSION = 1  # raise it when the same settings no longer give the same pixels
+FRAME = (1919, 1198)
+"""Width and height of ExLPose's images."""
 Level = Union[str, Tuple[float, float]]
 
 
@@ -49,18 +52,24 @@ class Settings:
         levels (Sequence): Levels of :class:`~exlpose_mm.darkening.SimulateLowLight`, which
             take turns in the order of the image ids.
         seed (int): Seed of the noise, not negative.
+        person_height (float, optional): Resize each image so that its people's median box has
+            this height in pixels, but enlarge none beyond the area of :data:`FRAME`. How much
+            noise a network sees depends on how many sensor pixels a person covers: the median
+            of ExLPose's test sets is 349. Defaults to None: images keep their size.
     """
     ann_file: str
     image_dir: str
     split: str = 'train'
     levels: Sequence[Level] = ('hard', )
     seed: int = 0
+    person_height: Optional[float] = None
 
     def manifest(self) -> dict:
         """What must be equal for two runs to share a folder."""
         digest = hashlib.sha256(Path(self.ann_file).read_bytes()).hexdigest()
         cameras = [asdict(camera_of(level)) for level in self.levels if level in (*LEVELS, *PRESETS)]
-        settings = dict(split=self.split, levels=self.levels, seed=self.seed, cameras=cameras)
+        settings = dict(split=self.split, levels=self.levels, seed=self.seed, cameras=cameras,
+                        person_height=self.person_height)
         return json.loads(json.dumps(dict(version=VERSION, annotations=digest, **settings)))
 
 
@@ -112,9 +121,11 @@ def plan(settings: Settings) -> List[dict]:
     Raises:
         PairMakingError: As :func:`make_pairs`.
     """
-    if settings.split not in SPLITS or not settings.levels or settings.seed < 0:
-        raise PairMakingError(f'split is one of {SPLITS}, levels are at least one, and the seed is not '
-                              f'negative; got {settings}')
+    height = settings.person_height
+    if settings.split not in SPLITS or not settings.levels or settings.seed < 0 or (
+            height is not None and not 0 < height < math.inf):
+        raise PairMakingError(f'split is one of {SPLITS}, levels are at least one, the seed is not negative '
+                              f'and person_height is positive; got {settings}')
     for level in settings.levels:
         SimulateLowLight(level)
     content = _load(settings.ann_file)
@@ -128,10 +139,31 @@ def plan(settings: Settings) -> List[dict]:
                     key=lambda image: image['id'])
     if not images:
         raise PairMakingError(f'{settings.ann_file}: no image has an annotated person with keypoints')
-    return [dict(id=image['id'], source=image['file_name'], size=(image['width'], image['height']),
-                 level=settings.levels[i % len(settings.levels)], people=people[image['id']],
-                 names=_names(settings.split, image['id']))
+    return [dict(_resize((image['width'], image['height']), people[image['id']], settings.person_height),
+                 id=image['id'], source=image['file_name'], names=_names(settings.split, image['id']),
+                 level=settings.levels[i % len(settings.levels)])
             for i, image in enumerate(images)]
+
+
+def _resize(size: Tuple[int, int], people: List[dict], person_height: Optional[float]) -> dict:
+    """Annotated and wanted size (w, h), and the people's labels in the latter's pixels."""
+    heights = [person['bbox'][3] for person in people if person['bbox'][3] > 0]
+    if person_height is None or not heights:
+        return dict(source_size=size, size=size, people=people)
+    largest = max(1., math.sqrt(math.prod(FRAME) / math.prod(size)))
+    factor = min(person_height / np.median(heights), largest)
+    wanted = tuple(max(1, round(side * factor)) for side in size)
+    scale = np.divide(wanted, size)
+    return dict(source_size=size, size=wanted, people=[_scaled(person, scale) for person in people])
+
+
+def _scaled(person: dict, scale: np.ndarray) -> dict:
+    """A person in an image resized by (x, y) factors; joints are at pixels, boxes at their edges."""
+    keypoints = np.float64(person['keypoints'])
+    labelled = keypoints[:, 2] > 0
+    keypoints[labelled, :2] = (keypoints[labelled, :2] + 0.5) * scale - 0.5
+    bbox = np.float64(person['bbox']) * np.tile(scale, 2)
+    return dict(person, keypoints=keypoints.tolist(), bbox=bbox.tolist())
 
 
 def _names(split: str, image_id: int) -> Dict[str, str]:
@@ -252,8 +284,11 @@ def _make_pair(task: dict, settings: Settings, folder: Path) -> Optional[str]:
         if bright.exists() and dark.exists():
             return None
         image = load_image(path)
-        if image.shape[1::-1] != tuple(task['size']):
-            return 'is {} x {} pixels, annotated as {} x {}'.format(*image.shape[1::-1], *task['size'])
+        if image.shape[1::-1] != tuple(task['source_size']):
+            return 'is {} x {} pixels, annotated as {} x {}'.format(*image.shape[1::-1], *task['source_size'])
+        if task['size'] != task['source_size']:
+            shrinks = task['size'] < task['source_size']
+            image = cv2.resize(image, task['size'], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
         write_image(bright, image)
         write_image(dark, _darken(image, task, settings.seed))
     except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from exlpose_mm import ExLPoseDataset, SimulateLowLight
 from exlpose_mm.camera import PRESETS
 from exlpose_mm.datasets import JOINTS
 from exlpose_mm.layout import write_file
-from exlpose_mm.pair_making import PairMakingError, Settings, joint_sources, make_pairs
+from exlpose_mm.pair_making import PairMakingError, Settings, joint_sources, make_pairs, plan
 
 TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'make_pairs.py'
 COCO = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder', 'right_shoulder',
@@ -98,6 +98,45 @@ class TestResult:
         for split in ('train', 'test'):
             make_pairs(settings(source, split=split), str(tmp_path / 'out'))
         assert len((tmp_path / 'out' / 'brightPath2darkPath.txt').read_text().splitlines()) == 8
+
+
+class TestPersonHeight:
+
+    def test_image_labels_and_noise(self, source, tmp_path):
+        make_pairs(settings(source, levels=('exlpose-hard', ), person_height=60), str(tmp_path / 'out'))
+        bright, dark = (cv2.imread(str(tmp_path / f'out/ExLPose/{side}/train_000000000010_{side}.png'))
+                        for side in ('bright', 'dark'))
+        photograph = cv2.imread(str(source / 'images' / '1.png'))
+        np.testing.assert_array_equal(bright, cv2.resize(photograph, (120, 90), interpolation=cv2.INTER_CUBIC))
+        want = SimulateLowLight('exlpose-hard', False).transform(dict(img=bright, img_id=10))['img']
+        np.testing.assert_array_equal(dark, want)
+        content = json.loads((tmp_path / 'out/Annotations' / 'ExLPose_train_LL.json').read_text())
+        assert (content['images'][1]['width'], content['images'][1]['height']) == (120, 90)
+        assert content['annotations'][1]['bbox'] == [3, 6, 90, 60]
+        elbow = dict(zip(JOINTS, np.reshape(content['annotations'][1]['keypoints'], (14, 3)).tolist()))['left_elbow']
+        assert elbow == [3 * 7.5 - 0.5, 3 * 14.5 - 0.5, 2]
+
+    def test_an_unlabelled_joint_stays_at_the_origin(self, source):
+        head = plan(settings(source, person_height=60))[0]['people'][0]['keypoints'][JOINTS.index('head')]
+        assert head == [0, 0, 0]
+
+    def test_frames_grow_to_the_area_of_exlposes_at_most(self, source):
+        task, = {task['size'] for task in plan(settings(source, person_height=5000))}
+        assert task[0] * task[1] == pytest.approx(1919 * 1198, rel=1e-3)
+        assert task[0] / task[1] == pytest.approx(4 / 3, rel=1e-3)
+
+    def test_the_median_of_several_people_counts(self, source):
+        def crowd(content):
+            for i, height in enumerate((10, 500)):
+                extra = dict(content['annotations'][0], id=90 + i, bbox=[0, 0, 5, height])
+                content['annotations'].append(extra)
+        edit(source, crowd)
+        assert plan(settings(source, person_height=10))[0]['size'] == (20, 15)
+
+    @pytest.mark.parametrize('height', [0, -3., float('nan'), float('inf')])
+    def test_a_wrong_height(self, source, height):
+        with pytest.raises(PairMakingError, match='person_height is positive'):
+            plan(settings(source, person_height=height))
 
 
 class TestJoints:

@@ -6,7 +6,7 @@ import torch
 from mmcv.transforms import Compose
 from mmpose.registry import TRANSFORMS
 
-from exlpose_mm import (LIGHTINGS, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
+from exlpose_mm import (LIGHTINGS, AntiAlias, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
                         TagLighting)
 from exlpose_mm.transforms import ImageError
 
@@ -81,6 +81,75 @@ class TestScaleToMean:
     def test_range(self, mean):
         with pytest.raises(ValueError, match=str(mean)):
             ScaleToMean(mean)
+
+
+BOXES = [((60, 45), (40, 80), 0.), ((60, 45), (90, 50), 33.), ((5, 80), (60, 60), -70.),
+         ((118, 2), (200, 300), 12.), ((60, 45), (9, 12), 180.), ((300, 45), (40, 80), 0.)]
+"""Centre and size (x, y) in a frame of 120 x 90 pixels, and rotation in degrees."""
+
+
+def placed(frame, box):
+    centre, size, turn = box
+    return dict(img=frame, bbox_center=np.float32([centre]), bbox_scale=np.float32([size]),
+                bbox_rotation=np.float32([turn]))
+
+
+class TestSampledRegion:
+
+    @pytest.mark.parametrize('box', BOXES)
+    def test_the_crop_is_that_of_the_whole_frame(self, box):
+        frame = image(high=4, size=(90, 120))
+        crop = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(24, 32)))
+        whole, part = (crop.transform(ScaleToMean(input_size=size).transform(placed(frame, box)))['img']
+                       for size in (None, (24, 32)))
+        np.testing.assert_array_equal(part, whole)
+
+    def test_little_else_is_scaled(self):
+        frame = image(1, 1, 4, size=(900, 1200))
+        out = ScaleToMean(input_size=(24, 32)).transform(placed(frame, BOXES[0]))['img']
+        assert 60 * 80 < out.any(axis=2).sum() < 2 * 60 * 80
+
+    @pytest.mark.parametrize('step', [ScaleToMean(input_size=(24, 32)), AntiAlias((24, 32))])
+    def test_a_box_is_needed_first(self, step):
+        with pytest.raises(KeyError, match='after GetBBoxCenterScale'):
+            step.transform(dict(img=image()))
+
+
+class TestAntiAlias:
+
+    @staticmethod
+    def crop(frame, box, *steps):
+        results = placed(frame, box)
+        for step in steps:
+            results = step.transform(results)
+        return TRANSFORMS.build(dict(type='TopdownAffine', input_size=(24, 32))).transform(results)['img']
+
+    @pytest.mark.parametrize('shrinks', [2., 5.])
+    def test_noise_falls_as_the_gaussian_averages(self, shrinks):
+        frame = np.random.default_rng(0).normal(size=(400, 300, 3)).astype(np.float32)
+        out = self.crop(frame, ((150, 200), (24 * shrinks, 32 * shrinks), 0.), AntiAlias((24, 32)))
+        variance = 1 / (4 * np.pi * 0.5**2 * (shrinks**2 - 1))  # integral of the squared kernel
+        assert out.var() == pytest.approx(variance, rel=0.15)
+        assert self.crop(frame, ((150, 200), (24 * shrinks, 32 * shrinks), 0.)).var() > 2 * out.var()
+
+    @pytest.mark.parametrize('box', BOXES)
+    def test_the_crop_is_that_of_the_blurred_whole_frame(self, box):
+        frame = cv2.GaussianBlur(image(2, size=(90, 120)).astype(np.float32), (0, 0), 2.)
+        shrinks = max(box[1][0] / 24, box[1][1] / 32)
+        want = frame
+        if shrinks > 1:
+            want = cv2.GaussianBlur(frame, (0, 0), 0.5 * np.sqrt(shrinks**2 - 1))
+        # OpenCV blurs with a kernel cut off at four standard deviations.
+        np.testing.assert_allclose(self.crop(frame.copy(), box, AntiAlias((24, 32))), self.crop(want, box), atol=0.5)
+
+    def test_an_enlarged_crop_stays_as_it_is(self):
+        frame = image(3, size=(90, 120)).astype(np.float32)
+        out = AntiAlias((24, 32)).transform(placed(frame.copy(), BOXES[4]))['img']
+        np.testing.assert_array_equal(out, frame)
+
+    def test_a_wrong_sigma(self):
+        with pytest.raises(ValueError, match='positive sigma, got 0'):
+            AntiAlias((24, 32), sigma=0)
 
 
 class TestOnLighting:

@@ -24,8 +24,10 @@ def parse_args(argv=None):
     parser.add_argument('--images', required=True, help='folder of their images')
     parser.add_argument('--out', required=True, help='folder of the data set')
     parser.add_argument('--level', nargs='+', type=level, default=['exlpose-hard'],
-                        help='a preset (exlpose-hard, ...), a level (normal, hard, extreme) or LOW,HIGH: a '
-                        'range of the mean in DN; several take turns')
+                        help='a preset (exlpose-hard, ...), exlpose for a random camera, a level (normal, hard, '
+                        'extreme) or LOW,HIGH: a range of the mean in DN; several take turns')
+    parser.add_argument('--person-height', type=float,
+                        help="resize images so that people have this height in pixels; ExLPose's median is 349")
     parser.add_argument('--split', choices=SPLITS, default='train', help='split to make')
     parser.add_argument('--seed', type=int, default=0, help='seed of the noise')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes; 0 works in this one')
@@ -34,7 +36,8 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    settings = Settings(args.ann, args.images, args.split, args.level, args.seed)
+    settings = Settings(args.ann, args.images, args.split, args.level, args.seed,
+                        args.person_height)
     try:
         made, problems = make_pairs(settings, args.out, args.workers, ProgressBar)
     except (ValueError, OSError) as error:

@@ -40,3 +40,9 @@ model = dict(
         ],
         decoder=_base_.codec),
     test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=True))
+
+# For the configs that learn from it. conv1 is tapped after its norm and activation: before them
+# its scale is free, and the loss, which trains one side only, drives it up without end.
+well_lit_teacher = dict(
+    taps=['conv1', 'layer2', 'layer3', 'layer5', 'layer7'],
+    loss=dict(type='GramLoss', loss_weight=2.0))
