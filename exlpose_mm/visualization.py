@@ -1,8 +1,9 @@
 """What a person looks at: a dark image lifted, its well-lit partner beside it, skeletons."""
-from typing import List, Sequence
+from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
+import torch
 from mmengine.structures import InstanceData
 from mmpose.apis import inference_topdown
 from mmpose.structures import PoseDataSample, merge_data_samples
@@ -29,7 +30,7 @@ def lift(image: np.ndarray) -> np.ndarray:
 
 
 def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
-               ground_truth: bool = False) -> np.ndarray:
+               ground_truth: bool = False, line_width: Optional[int] = None) -> np.ndarray:
     """Draw the predicted or the labelled people of one image.
 
     Args:
@@ -37,12 +38,13 @@ def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
         sample (PoseDataSample): With ``pred_instances`` or ``gt_instances``.
         metainfo (dict): The data set's.
         ground_truth (bool): Draw labels instead of predictions.
+        line_width (int, optional): In pixels. Defaults to 1/200 of the longer side.
 
     Returns:
         np.ndarray: (H, W, 3), uint8, BGR.
     """
-    size = max(1, round(max(image.shape[:2]) / 200))
-    visualizer = PoseLocalVisualizer(radius=size, line_width=size)
+    line_width = line_width or max(1, round(max(image.shape[:2]) / 200))
+    visualizer = PoseLocalVisualizer(radius=line_width, line_width=line_width)
     visualizer.set_dataset_meta(metainfo)
     drawn = visualizer.add_datasample(
         'poses', image[..., ::-1], sample, draw_gt=ground_truth, draw_pred=not ground_truth,
@@ -62,27 +64,41 @@ def collate_people(infos: Sequence[dict]) -> PoseDataSample:
     return sample
 
 
-def draw_pair(model, infos: Sequence[dict]) -> np.ndarray:
-    """Predict on a dark image; show it beside its partner.
+def draw_people(models: Sequence[torch.nn.Module], infos: Sequence[dict], crop: bool = False) -> np.ndarray:
+    """Predict on a dark image; show it beside its labels.
 
     Args:
-        model (nn.Module): From :func:`mmpose.apis.init_model`.
-        infos (Sequence[dict]): The people of one low-light image, from a paired
+        models (Sequence[nn.Module]): From :func:`mmpose.apis.init_model`.
+        infos (Sequence[dict]): The people of one low-light image, from
             :class:`~exlpose_mm.ExLPoseDataset` in test mode.
+        crop (bool): Show only where the labelled people are.
 
     Returns:
-        np.ndarray: (H, 3 W, 3), uint8, BGR: the dark image as it is, the same lifted with
-        the predictions, the well-lit partner with the labels.
+        np.ndarray: (H, (2 + M) W, 3), uint8, BGR: the dark image as it is; the same lifted, with
+        the predictions of each model; and the labels, on the well-lit partner of a paired data
+        set, else on the lifted image.
     """
-    dark = cv2.imread(infos[0]['img_path'])
-    well_lit = cv2.imread(infos[0]['well_lit_path'])
+    path, partner = infos[0]['img_path'], infos[0].get('well_lit_path')
+    dark = cv2.imread(path)
     boxes = np.concatenate([info['bbox'] for info in infos])
-    predicted = merge_data_samples(inference_topdown(model, infos[0]['img_path'], boxes))
-    return np.hstack([
-        dark,
-        draw_poses(lift(dark), predicted, model.dataset_meta),
-        draw_poses(well_lit, collate_people(infos), model.dataset_meta, ground_truth=True)
-    ])
+    window = _window(boxes, dark.shape[:2]) if crop else np.s_[:, :]
+    line_width = max(1, round(max(dark[window].shape) / 200))
+    panels = [dark]
+    for model in models:
+        predicted = merge_data_samples(inference_topdown(model, path, boxes))
+        panels.append(draw_poses(lift(dark), predicted, model.dataset_meta, line_width=line_width))
+    panels.append(draw_poses(lift(dark) if partner is None else cv2.imread(partner), collate_people(infos),
+                             models[0].dataset_meta, ground_truth=True, line_width=line_width))
+    return np.hstack([panel[window] for panel in panels])
+
+
+def _window(boxes: np.ndarray, shape: Sequence[int], margin: float = 0.15) -> Tuple[slice, slice]:
+    """Rows and columns around boxes (N, 4), x1 y1 x2 y2, with a margin in shares of their span."""
+    low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+    reach = margin * (high - low).max()
+    left, top = np.maximum(low - reach, 0).astype(int)
+    right, bottom = np.minimum(high + reach, shape[::-1]).astype(int)
+    return slice(top, bottom), slice(left, right)
 
 
 def group_by_image(dataset) -> List[List[dict]]:
@@ -94,16 +110,30 @@ def group_by_image(dataset) -> List[List[dict]]:
     return list(groups.values())
 
 
-CAPTIONS = ('as the camera saw it', 'lifted, with predictions', 'well-lit partner, labels')
+def contact_sheet(rows: Sequence[np.ndarray], captions: Sequence[str],
+                  largest_width: Optional[int] = None) -> np.ndarray:
+    """Stack pictures, a caption on top of each column.
 
+    Args:
+        rows (Sequence[np.ndarray]): (H, W, 3), uint8, BGR, each of as many columns.
+        captions (Sequence[str]): One for each column.
+        largest_width (int, optional): The sheet gets the width of the widest row, but no more
+            than this many pixels.
 
-def contact_sheet(rows: Sequence[np.ndarray], captions: Sequence[str] = CAPTIONS) -> np.ndarray:
-    """Stack pictures of one width, a caption on top of each column; narrower ones are padded."""
+    Returns:
+        np.ndarray: (H, W, 3), uint8, BGR.
+    """
     width = max(row.shape[1] for row in rows)
-    padded = [cv2.copyMakeBorder(row, 0, 4, 0, width - row.shape[1], cv2.BORDER_CONSTANT,
-                                 value=(255, 255, 255)) for row in rows]
+    width = min(width, largest_width or width)
     top = np.full((28, width, 3), 255, np.uint8)
     for i, text in enumerate(captions):
         cv2.putText(top, text, (8 + i * width // len(captions), 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
                     (0, 0, 0), 1, cv2.LINE_AA)
-    return np.vstack([top, *padded])
+    return np.vstack([top, *(_to_width(row, width) for row in rows)])
+
+
+def _to_width(image: np.ndarray, width: int) -> np.ndarray:
+    """Resize, and add a white line below."""
+    size = (width, round(image.shape[0] * width / image.shape[1]))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.copyMakeBorder(resized, 0, 4, 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255))

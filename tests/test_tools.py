@@ -15,7 +15,7 @@ from mmpose.registry import MODELS
 
 from exlpose_mm import ExLPoseDataset
 from exlpose_mm.cli import export_variables
-from exlpose_mm.visualization import contact_sheet, draw_pair, group_by_image, lift
+from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image, lift
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / 'configs/demo/exlpose_r18_1xb16-10e_demo-128x96.py'
@@ -118,10 +118,25 @@ class TestPicture:
         dataset = ExLPoseDataset(ann_file='ExLPose_test_LL-A.json', data_root=str(exlpose_root), test_mode=True)
         images = group_by_image(dataset)
         assert sum(map(len, images)) == len(dataset)
-        picture = draw_pair(model, images[0])
+        picture = draw_people([model], images[0])
         height, width = cv2.imread(images[0][0]['img_path']).shape[:2]
         assert picture.shape == (height, 3 * width, 3)
         np.testing.assert_array_equal(picture[:, :width], cv2.imread(images[0][0]['img_path']))
         well_lit = cv2.imread(images[0][0]['well_lit_path'])
         assert (picture[:, 2 * width:] != well_lit).any(), 'the labels are drawn'
-        assert contact_sheet([picture, picture[:, :-6]]).shape[1] == 3 * width
+        assert contact_sheet([picture, picture[:, :-6]], ['a']).shape[1] == 3 * width
+        assert contact_sheet([picture], ['a'], 90).shape[:2] == (28 + round(height * 90 / (3 * width)) + 4, 90)
+
+    def test_several_models_without_partners(self, exlpose_root, tmp_path):
+        models = [init_model(str(DEMO), random_checkpoint(DEMO, tmp_path / 'random.pth'), device='cpu')] * 2
+        dataset = ExLPoseDataset(lighting='low_light', ann_file='ExLPose_test_LL-A.json',
+                                 data_root=str(exlpose_root), test_mode=True)
+        people = group_by_image(dataset)[0]
+        picture, window = draw_people(models, people), draw_people(models, people, crop=True)
+        dark = cv2.imread(people[0]['img_path'])
+        width = dark.shape[1]
+        assert picture.shape == (len(dark), 4 * width, 3)
+        np.testing.assert_array_equal(picture[:, width:2 * width], picture[:, 2 * width:3 * width])
+        assert (picture[:, 3 * width:] != lift(dark)).any(), 'the labels are drawn'
+        box = np.concatenate([person['bbox'] for person in people])
+        assert window.shape[1] < picture.shape[1] and window.shape[0] >= box[:, 3].max() - box[:, 1].min()

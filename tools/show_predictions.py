@@ -1,36 +1,51 @@
 """Writes a picture of predictions on dark images, lifted, beside their well-lit partners."""
 import argparse
+from pathlib import Path
 
 import cv2
 from mmengine.utils import track_progress
 from mmpose.apis import init_model
 
 from exlpose_mm import ExLPoseDataset
-from exlpose_mm.visualization import contact_sheet, draw_pair, group_by_image
+from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
-    parser.add_argument('checkpoint')
+    parser.add_argument('checkpoints', nargs='+', metavar='[NAME=]CHECKPOINT',
+                        help='of this config; each gets a column, which NAME is the caption of')
     parser.add_argument('--data-root', default='data/ExLPose', help="ExLPose, in any of its layouts")
     parser.add_argument('--ann-file', default='ExLPose_test_LL-A.json')
+    parser.add_argument('--unpaired', action='store_true',
+                        help='the data have no well-lit partners: labels go on the lifted image')
+    parser.add_argument('--crop', action='store_true', help='show only where the people are')
+    parser.add_argument('--width', type=int, help='of the picture in pixels, if it would be wider')
     parser.add_argument('--out', default='predictions.png')
     parser.add_argument('--num', type=int, default=6, help='images, spread evenly over the data set')
     parser.add_argument('--device', default='cpu')
     return parser.parse_args()
 
 
+def named(argument: str):
+    """``(name, path)`` of ``NAME=PATH`` or ``PATH``, whose file may have an equals sign in it."""
+    name, equals, path = argument.partition('=')
+    return (name, path) if equals and not Path(argument).exists() else ('lifted, with predictions', argument)
+
+
 def main():
     args = parse_args()
-    model = init_model(args.config, args.checkpoint, device=args.device)
-    dataset = ExLPoseDataset(lighting='paired', ann_file=args.ann_file, data_root=args.data_root,
-                             test_mode=True)
+    names, paths = zip(*map(named, args.checkpoints))
+    models = [init_model(args.config, path, device=args.device) for path in paths]
+    dataset = ExLPoseDataset(lighting='low_light' if args.unpaired else 'paired', ann_file=args.ann_file,
+                             data_root=args.data_root, test_mode=True)
     images = group_by_image(dataset)
     chosen = images[::max(1, len(images) // args.num)][:args.num]
-    rows = track_progress(lambda people: draw_pair(model, people), chosen)
-    if not cv2.imwrite(args.out, contact_sheet(rows)):
+    rows = track_progress(lambda people: draw_people(models, people, args.crop), chosen)
+    captions = ('as the camera saw it', *names, 'labels' if args.unpaired else 'well-lit partner, labels')
+    sheet = contact_sheet(rows, captions, args.width)
+    if not cv2.imwrite(args.out, sheet):
         raise OSError(f'cannot write {args.out}: does its folder exist, and is there room?')
     print(f'\n{args.out}')
 
