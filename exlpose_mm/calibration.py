@@ -88,21 +88,25 @@ def retake(frame: np.ndarray, camera: Camera, seed: int = 0) -> np.ndarray:
     return camera.develop(estimate_scene(frame, camera), np.random.default_rng(seed))
 
 
-def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 100,
-        progress: Callable[[float], None] = lambda loss: None) -> Camera:
-    """Find the camera whose frames measure like the given ones.
+def fit(frames: Sequence[np.ndarray], starts: Sequence[Camera], evaluations: int = 100,
+        progress: Callable[[float], None] = lambda loss: None) -> List[Camera]:
+    """Find the cameras whose frames measure like the given ones: one sensor for all.
 
-    Fitted are gain, read noise, row noise, colour bias (one value for all colours) and the white
-    balance of red and blue, by Nelder and Mead's search over the mean
+    Fitted are gain, read noise, row noise, colour bias (one value for all colours), and a
+    factor each for the white balance of red and blue, by Nelder and Mead's search over the mean
     square of log(simulated / real) of :func:`measure`; the maximum, one sample of a frame,
     counts a tenth.
 
     Args:
         frames (Sequence[np.ndarray]): Frames of one camera, (H, W, 3) uint8 BGR. Their light
-            may differ, their gain not: it is fitted at ``start.analog_gain``.
-        start (Camera): Where the search begins; its other parameters are kept.
-        evaluations (int): Cameras tried. One takes about 2 s a frame of 2 megapixels.
+            may differ, their gain not: it is fitted at the ``analog_gain`` of ``starts``.
+        starts (Sequence[Camera]): Each frame's camera where the search begins: the first one's
+            sensor, and the colours of each.
+        evaluations (int): Sensors tried. One takes about 2 s a frame of 2 megapixels.
         progress (Callable): Called with the loss of each.
+
+    Returns:
+        list[Camera]: Each frame's, alike but for their colours.
 
     Raises:
         CalibrationError: As :func:`measure`.
@@ -110,32 +114,33 @@ def fit(frames: Sequence[np.ndarray], start: Camera, evaluations: int = 100,
     real = [measure(frame) for frame in frames]
 
     def loss(vector: np.ndarray) -> float:
-        camera = _camera_of(vector, start)
-        total = np.mean([_distance(r, measure(retake(f, camera))) for r, f in zip(real, frames)])
+        cameras = [_camera_of(vector, start) for start in starts]
+        total = np.mean([_distance(r, measure(retake(f, c))) for r, f, c in zip(real, frames, cameras)])
         progress(total)
         return total
 
-    first = _vector_of(start)
+    first = _vector_of(starts[0])
     simplex = np.vstack([first, first + np.diag([0.2, 0.2, 0.2, 0.05, 0.05, 0.05])])
     options = dict(maxfev=evaluations, initial_simplex=simplex)
-    found = minimize(loss, first, method='Nelder-Mead', options=options)
-    return _camera_of(found.x, start)
+    found = minimize(loss, first, method='Nelder-Mead', options=options).x
+    return [_camera_of(found, start) for start in starts]
 
 
 def _vector_of(camera: Camera) -> np.ndarray:
     gain = camera.system_gain
     return np.array([np.log(gain), np.log(camera.read_noise * gain), np.log(camera.row_noise * gain),
-                     camera.colour_bias[1] * gain, *np.log(camera.white_balance[::2])])
+                     camera.colour_bias[1] * gain, 0., 0.])
 
 
 def _camera_of(vector: np.ndarray, start: Camera) -> Camera:
     """Noises are searched in DN, where they hardly depend on the gain."""
     gain, read, row, bias, red, blue = (float(v) for v in vector)
     gain = float(np.exp(gain))
+    white_balance = np.multiply(start.white_balance, (np.exp(red), 1., np.exp(blue)))
     return replace(
         start, gain=gain / 10**(start.analog_gain / 20), read_noise=float(np.exp(read)) / gain,
         row_noise=float(np.exp(row)) / gain, colour_bias=(bias / gain, ) * 3,
-        white_balance=(float(np.exp(red)), start.white_balance[1], float(np.exp(blue))))
+        white_balance=tuple(white_balance.tolist()))
 
 
 def _distance(real: Dict[str, float], simulated: Dict[str, float]) -> float:

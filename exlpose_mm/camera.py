@@ -293,10 +293,9 @@ PRESETS: Dict[str, Camera] = {
 """Cameras of the paper's data.
 
 ``exlpose-*``: sensor, white balance and colour matrix are measured on two real frames, one of the
-hard and one of the extreme level, both at 3.4 dB: the whole numbers that a frame shows at the
-pixels of their own colour, through Malvar's demosaicing and the matrix, reproduce 99 % of all its
-values (white balance and matrix come from a search for that, which is not part of this package),
-and the sensor is fitted to the statistics of both. Light and bias are known up to a common
+hard and one of the extreme level, both at 3.4 dB: whole numbers through Malvar's demosaicing and
+the matrix reproduce about 99 % of a frame's values (:mod:`exlpose_mm.raw_recovery`), and the
+sensor is fitted to the statistics of both. Light and bias are known up to a common
 shift only, since the darkest parts were taken to be without light. The normal level has the hard
 one's colours.
 

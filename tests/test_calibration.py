@@ -75,11 +75,15 @@ def test_a_known_camera_measures_like_its_own_retake():
 def test_fit_comes_nearer_to_the_camera():
     real = [frame(level=level, size=(96, 160)) for level in (0.3, 0.8)]
     start = replace(CAMERA, row_noise=4 * CAMERA.row_noise)
+    bluer = replace(start, white_balance=(1., 1., 2.))
     losses = []
-    found = fit(real, start, evaluations=40, progress=losses.append)
+    found, other = fit(real, [start, bluer], evaluations=40, progress=losses.append)
     assert len(losses) >= 40 and min(losses) < 0.6 * losses[0]
     assert 0.4 < found.row_noise / CAMERA.row_noise < 2.5
     assert found.analog_gain == start.analog_gain and found.light_ratio == start.light_ratio
+    ratios = np.divide(found.white_balance, start.white_balance)
+    np.testing.assert_allclose(other.white_balance, ratios * bluer.white_balance)
+    assert replace(other, white_balance=found.white_balance) == found, 'one sensor'
 
 
 def test_the_judge_cannot_tell_one_camera_from_itself_but_another():

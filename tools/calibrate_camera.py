@@ -7,6 +7,7 @@ from mmengine.utils import ProgressBar
 
 from exlpose_mm.calibration import CalibrationError, fit, write_report
 from exlpose_mm.camera import PRESETS
+from exlpose_mm.raw_recovery import PATTERNS, cut_to_red, develop_raw, fit_colours, recover_raw
 from exlpose_mm.transforms import ImageError, load_image
 
 
@@ -18,11 +19,24 @@ def parse_args(argv=None):
     parser.add_argument('--preset', choices=PRESETS, nargs='+', default=['exlpose-hard'],
                         help='camera to compare with, one for all frames or one for each; a fit starts '
                         'from the first')
+    parser.add_argument('--colours', choices=PATTERNS, metavar='PATTERN',
+                        help="find each frame's white balance and colour matrix; the colours of the sensor's "
+                        f'first 2 x 2 pixels: {", ".join(PATTERNS)} (of ExLPose: BGGR). About a minute a frame')
     parser.add_argument('--fit', type=int, default=0, metavar='N',
-                        help='fit the camera by trying N of them, about 4 s each; 100 are enough')
+                        help='fit the sensor by trying N of them, about 2 s each and frame; 100 are enough')
     parser.add_argument('--seed', type=int, default=1, help='seed of the simulated frames')
     parser.add_argument('--out', default='work_dirs/camera', help='folder of the report')
     return parser.parse_args(argv)
+
+
+def find_colours(frame, start):
+    camera = fit_colours(frame, start)
+    top = len(frame) // 4 * 2
+    part = frame[top:top + 200]
+    same = (develop_raw(recover_raw(part, camera), camera) == part).mean()
+    print(f'white balance {camera.white_balance}, colour matrix {camera.colour_matrix}: whole raw numbers '
+          f'reproduce {same:.1%} of the values in the middle of the frame')
+    return camera
 
 
 def main(argv=None):
@@ -30,13 +44,17 @@ def main(argv=None):
     cameras = [replace(PRESETS[name], analog_gain=args.analog_gain) for name in args.preset]
     if len(cameras) not in (1, len(args.frames)):
         sys.exit(f'calibrate_camera: {len(cameras)} presets for {len(args.frames)} frames; give one or as many')
+    if len(cameras) == 1:
+        cameras *= len(args.frames)
     try:
         frames = {path: load_image(path) for path in args.frames}
+        if args.colours:
+            frames = {path: cut_to_red(frame, args.colours) for path, frame in frames.items()}
+            cameras = [find_colours(frame, camera) for frame, camera in zip(frames.values(), cameras)]
         if args.fit:
             bar = ProgressBar(args.fit)
-            cameras = [fit([*frames.values()], cameras[0], args.fit, lambda loss: bar.update())]
-            print(f'\n{cameras[0]}')
-        cameras = cameras if len(cameras) > 1 else cameras * len(frames)
+            cameras = fit([*frames.values()], cameras, args.fit, lambda loss: bar.update())
+            print('', *cameras, sep='\n')
         print(write_report(args.out, frames, cameras, args.seed))
     except (CalibrationError, ImageError) as error:
         sys.exit(f'calibrate_camera: {error}')
