@@ -11,12 +11,12 @@ from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .heads import CPNHead, DualTeacherHead
-from .hooks import InitialValHook
+from .hooks import InitialValHook, MomentumTeacherHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
-from .transforms import (AntiAlias, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
-                         TagLighting)
+from .transforms import (AddMomentumView, AntiAlias, LoadPairedImages, OnLighting, OnStudent, PackPairedInputs,
+                         ScaleToMean, TagLighting, ThinPhotons)
 
 __version__ = '0.1.0'
 
@@ -26,6 +26,6 @@ __all__ = [
     'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
     'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
     'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
-    'GammaDarken', 'TagLighting',
-    'PackPairedInputs', 'CPNCrop', 'InitialValHook'
+    'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
+    'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook'
 ]

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from .heads import DualTeacherHead
 from .lighting import LIGHTINGS, check_lighting, check_lsbn, check_taps, lighting, lsbn_layers, tap
+from .teachers import MomentumTeacher
+from .transforms import MOMENTUM_VIEW
 
 
 @MODELS.register_module()
@@ -25,7 +27,8 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             paper's baselines out of any stock MMPose model: baseline-all merges both,
             baseline-low and baseline-well take one. Defaults to (): keep pairs as pairs.
 
-    Input: ``inputs`` is a dict of lighting to B images (C, H, W) for pairs. A plain list
+    Input: ``inputs`` is a dict of lighting to B images (C, H, W) for pairs, and perhaps of
+    :data:`~exlpose_mm.transforms.MOMENTUM_VIEW` to B low-light images. A plain list
     is taken as images of the lighting that each sample's ``lighting`` names.
 
     Raises:
@@ -51,6 +54,8 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             return self._forward_singles(inputs, samples, training)
         batches = {name: self._run(name, inputs[name], samples, training)['inputs']
                    for name in self.merge or LIGHTINGS}
+        if MOMENTUM_VIEW in inputs and not self.merge:
+            batches[MOMENTUM_VIEW] = self._run('low_light', inputs[MOMENTUM_VIEW], samples, training)['inputs']
         samples = self.cast_data(samples)
         if self.merge:
             return dict(inputs=torch.cat([*batches.values()]), data_samples=samples * len(batches))
@@ -96,6 +101,17 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         if wants_lsbn or lsbn_layers(self.backbone):
             check_lsbn(self.backbone)
         check_taps(self.backbone, self._taps)
+        self.momentum_teacher = None
+        if isinstance(self.head, DualTeacherHead) and self.head.momentum_teacher_cfg is not None:
+            self.momentum_teacher = MomentumTeacher(self.network, **self.head.momentum_teacher_cfg)
+
+    @property
+    def network(self) -> nn.ModuleDict:
+        """What makes predictions: ``backbone``, ``neck`` (if any) and ``head`` without its teachers."""
+        parts = dict(backbone=self.backbone, head=getattr(self.head, 'head', self.head))
+        if self.with_neck:
+            parts['neck'] = self.neck
+        return nn.ModuleDict(parts)
 
     @property
     def _taps(self) -> List[str]:
@@ -105,15 +121,24 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         """Losses of a batch of pairs.
 
         Args:
-            inputs (dict): Lighting to images (B, 3, H, W).
+            inputs (dict): Lighting to images (B, 3, H, W); perhaps also
+                :data:`~exlpose_mm.transforms.MOMENTUM_VIEW` to low-light images, less
+                degraded than the student's. Without it the momentum teacher sees the student's.
             data_samples (list[PoseDataSample]): B samples, one a pair.
 
         Returns:
             dict: What the head's ``loss`` returns.
         """
+        inputs = dict(inputs)
+        taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, inputs['low_light']))
         extract = self._extract_each if lsbn_layers(self) else self._extract_jointly
         feats, taps = extract(inputs)
-        return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps)
+        return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, **taught)
+
+    def _ask_momentum_teacher(self, images: Tensor) -> dict:
+        if self.momentum_teacher is None or not self.momentum_teacher.teaches:
+            return {}
+        return dict(momentum=self.momentum_teacher(images, self.head.output_layers))
 
     def _extract_each(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
         feats, taps = {}, {}

@@ -2,6 +2,7 @@
 from typing import Dict, List, Optional
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
 
@@ -34,3 +35,67 @@ class InitialValHook(Hook):
                  for key in first if key.endswith(('/AP', '/OKS'))]
         header = f'{"percent":<10}{"untrained":>10}{"trained":>10}'
         runner.logger.info('\n'.join(['What training added', header, *lines]))
+
+
+@HOOKS.register_module()
+class MomentumTeacherHook(Hook):
+    """Moves the momentum teacher towards the network, once per step of the optimiser.
+
+    Under gradient accumulation that is once per ``accumulative_counts`` iterations. A teacher
+    that was never updated becomes equal to the network when training starts, after checkpoints
+    were loaded.
+
+    Args:
+        evaluate (bool): Validate and test the teacher's weights in place of the network's.
+            Checkpoints hold both all the same. Defaults to False.
+
+    Raises:
+        ValueError: Before training, validation or testing, if the model has no momentum
+            teacher.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, evaluate: bool = False) -> None:
+        self.evaluate = evaluate
+
+    def before_train(self, runner: Runner) -> None:
+        model = self._model(runner)
+        if model.momentum_teacher.updates == 0:
+            model.momentum_teacher.update(model.network)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None,
+                         outputs: Optional[dict] = None) -> None:
+        if runner.optim_wrapper.should_update():
+            model = self._model(runner)
+            model.momentum_teacher.update(model.network)
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._swap(runner)
+
+    def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        self._swap(runner)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self._swap(runner)
+
+    def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
+        self._swap(runner)
+
+    def _swap(self, runner: Runner) -> None:
+        if not self.evaluate:
+            return
+        model = self._model(runner)
+        average = model.momentum_teacher.network.state_dict()
+        for name, tensor in model.network.state_dict().items():
+            kept = tensor.clone()
+            tensor.copy_(average[name])
+            average[name].copy_(kept)
+
+    @staticmethod
+    def _model(runner: Runner):
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if getattr(model, 'momentum_teacher', None) is None:
+            raise ValueError('MomentumTeacherHook found no momentum teacher: give the DualTeacherHead a '
+                             'momentum_teacher, or leave the hook out')
+        return model

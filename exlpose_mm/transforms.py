@@ -15,6 +15,10 @@ from mmpose.registry import TRANSFORMS
 from .lighting import LIGHTINGS, check_lighting
 
 
+MOMENTUM_VIEW = 'momentum_view'
+"""Input of the momentum teacher: the dark image without what :class:`OnStudent` does to it."""
+
+
 class ImageError(ValueError):
     """An image cannot be read, or does not fit its partner."""
 
@@ -59,11 +63,12 @@ class LoadPairedImages(LoadImage):
 
 @TRANSFORMS.register_module()
 class OnLighting(BaseTransform):
-    """Apply transforms to the image of one lighting only.
+    """Apply transforms to the images of one lighting only.
 
     On a pair, the wrapped transforms see a copy of the results with that lighting's image
-    alone; only ``img`` comes back, so they must be photometric. On a single image they run
-    if its lighting is this one, else nothing happens.
+    alone; only ``img`` comes back, so they must be photometric. They run once for each such
+    image, so that a view of the momentum teacher gets the same steps. On a single image they
+    run if its lighting is this one, else nothing happens.
 
     Args:
         lighting (str): One of :data:`~exlpose_mm.lighting.LIGHTINGS`.
@@ -83,14 +88,109 @@ class OnLighting(BaseTransform):
         lighting = _lighting_of(results)
         if isinstance(lighting, str):
             return self.transforms(results) if lighting == self.lighting else results
-        index = lighting.index(self.lighting)
-        before = results['img'][index]
-        after = self.transforms({**results, 'img': before, 'lighting': self.lighting})['img']
-        if after.shape[:2] != before.shape[:2]:
-            raise ValueError(f'OnLighting takes photometric transforms, but {self.transforms} turned '
-                             f'{before.shape} into {after.shape}')
-        results['img'] = [after if i == index else image for i, image in enumerate(results['img'])]
+        results['img'] = [self._apply(results, image) if self._concerns(i, name) else image
+                          for i, (image, name) in enumerate(zip(results['img'], lighting))]
         return results
+
+    def _concerns(self, index: int, lighting: str) -> bool:
+        return lighting == self.lighting
+
+    def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
+        after = self.transforms({**results, 'img': image, 'lighting': self.lighting})['img']
+        if after.shape[:2] != image.shape[:2]:
+            raise ValueError(f'{type(self).__name__} takes photometric transforms, but {self.transforms} turned '
+                             f'{image.shape} into {after.shape}')
+        return after
+
+
+@TRANSFORMS.register_module()
+class AddMomentumView(BaseTransform):
+    """Keep a second copy of a pair's low-light image, for the momentum teacher.
+
+    It belongs behind loading. What :class:`OnStudent` wraps later does not reach it.
+    Modified keys: ``img``, now ``[low, well, low]``, and ``lighting``.
+
+    Raises:
+        ValueError: If the sample is no pair.
+    """
+
+    def transform(self, results: dict) -> dict:
+        if _lighting_of(results) != LIGHTINGS:
+            raise ValueError(f'AddMomentumView takes a pair of images, got the lighting {results["lighting"]!r}')
+        results.update(img=[*results['img'], results['img'][0]], lighting=(*LIGHTINGS, 'low_light'))
+        return results
+
+
+@TRANSFORMS.register_module()
+class OnStudent(OnLighting):
+    """Apply transforms to the student's low-light image, not to the momentum teacher's.
+
+    Args:
+        transforms (list[dict]): The photometric steps.
+
+    Raises:
+        ValueError, KeyError: As :class:`OnLighting`.
+    """
+
+    def __init__(self, transforms: List[dict]) -> None:
+        super().__init__('low_light', transforms)
+
+    def _concerns(self, index: int, lighting: str) -> bool:
+        return index == 0
+
+
+@TRANSFORMS.register_module()
+class ThinPhotons(BaseTransform):
+    """Darken a dark image as less light would: each of its counts survives with some probability.
+
+    A Poisson count thinned binomially is the Poisson count of less light, noise included; a
+    frame multiplied by a factor keeps its signal-to-noise ratio instead. A DN is taken for a
+    photon, though demosaicing and gain make it something else. With ``person`` only the box
+    of the person loses light, as in DA-LLPose's person-specific darkening, from which the
+    defaults are (Ai et al., ECCV 2024: box times 1.5, probability 0.5, factor 0.1 to 0.5).
+
+    Required keys: ``img``, (H, W, 3) uint8, not yet scaled, and with ``person`` also ``bbox``.
+    It draws from numpy's global state.
+
+    Args:
+        keep (tuple[float]): Range of the probability, drawn uniformly.
+        prob (float): Of thinning at all.
+        person (bool): Thin only the person's box.
+        scale (float): The box is enlarged by this factor.
+
+    Raises:
+        ValueError: If not 0 < low <= high <= 1, ``prob`` is no probability, ``scale`` is not
+            positive, or an image is not uint8.
+    """
+
+    def __init__(self, keep: Tuple[float, float] = (0.1, 0.5), prob: float = 0.5, person: bool = True,
+                 scale: float = 1.5) -> None:
+        if len(keep) != 2 or not 0 < keep[0] <= keep[1] <= 1 or not 0 <= prob <= 1 or not scale > 0:
+            raise ValueError('ThinPhotons takes keep = (low, high) with 0 < low <= high <= 1, a probability and '
+                             f'a positive scale, got keep={keep}, prob={prob}, scale={scale}')
+        self.keep, self.prob, self.person, self.scale = tuple(keep), prob, person, scale
+
+    def transform(self, results: dict) -> dict:
+        image = results['img']
+        if image.dtype != np.uint8:
+            raise ValueError(f'ThinPhotons counts photons of a uint8 image, got {image.dtype}: put it before '
+                             'ScaleToMean')
+        if np.random.rand() >= self.prob:
+            return results
+        thinned = image.copy()
+        part = thinned[self._region(results)]
+        counts = part[part > 0]
+        part[part > 0] = np.random.binomial(counts, np.random.uniform(*self.keep))
+        results['img'] = thinned
+        return results
+
+    def _region(self, results: dict) -> Tuple[slice, slice]:
+        if not self.person:
+            return np.s_[:, :]
+        box = np.reshape(results['bbox'][0], (2, 2))
+        centre, reach = box.mean(axis=0), self.scale * (box[1] - box[0]) / 2
+        (left, top), (right, bottom) = (np.rint(corner).astype(int).clip(0) for corner in (centre - reach, centre + reach))
+        return slice(top, bottom), slice(left, right)
 
 
 @TRANSFORMS.register_module()
@@ -235,7 +335,7 @@ class PackPairedInputs(PackPoseInputs):
     """Pack a pair as one sample with two inputs, or a single image as MMPose does.
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
-    ``PoseDataSample``. ``lighting``, ``split``, ``well_lit_path`` and ``bbox_file`` join the
+    ``PoseDataSample``. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``split``, ``well_lit_path`` and ``bbox_file`` join the
     meta keys.
 
     Args:
@@ -253,7 +353,7 @@ class PackPairedInputs(PackPoseInputs):
         packed = super().transform(results)
         lighting = results.get('lighting')
         if isinstance(lighting, (tuple, list)):
-            packed['inputs'] = dict(zip(lighting, packed['inputs']))
+            packed['inputs'] = dict(zip((*lighting[:2], MOMENTUM_VIEW), packed['inputs']))
         return packed
 
 

@@ -7,8 +7,8 @@ from mmcv.transforms import Compose
 from mmpose.registry import TRANSFORMS
 
 from exlpose_mm import (LIGHTINGS, AntiAlias, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
-                        TagLighting)
-from exlpose_mm.transforms import ImageError
+                        TagLighting, ThinPhotons)
+from exlpose_mm.transforms import MOMENTUM_VIEW, ImageError
 
 FLIP = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
 
@@ -150,6 +150,74 @@ class TestAntiAlias:
     def test_a_wrong_sigma(self):
         with pytest.raises(ValueError, match='positive sigma, got 0'):
             AntiAlias((24, 32), sigma=0)
+
+
+class TestMomentumView:
+
+    def pair(self):
+        return dict(img=[image(0, 1, 9), image(1)], lighting=LIGHTINGS, **{k: v for k, v in person().items()})
+
+    def test_the_student_alone_is_degraded(self):
+        steps = Compose([
+            dict(type='AddMomentumView'),
+            dict(type='OnStudent', transforms=[dict(type='ThinPhotons', prob=1.)]),
+            dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')])])
+        student, well_lit, view = steps(self.pair())['img']
+        want = ScaleToMean().transform(dict(img=image(0, 1, 9)))['img']
+        np.testing.assert_array_equal(view, want)
+        np.testing.assert_array_equal(well_lit, image(1))
+        assert (student != want).any()
+
+    def test_three_inputs(self):
+        steps = Compose([
+            dict(type='AddMomentumView'), dict(type='GetBBoxCenterScale'),
+            dict(type='RandomFlip', direction='horizontal', prob=1.),
+            dict(type='TopdownAffine', input_size=(24, 32)), dict(type='PackPairedInputs')])
+        inputs = steps(self.pair())['inputs']
+        assert list(inputs) == [*LIGHTINGS, MOMENTUM_VIEW]
+        torch.testing.assert_close(inputs[MOMENTUM_VIEW], inputs['low_light'])
+        assert (inputs['well_lit'] != inputs['low_light']).any()
+
+    @pytest.mark.parametrize('lighting', ['low_light', ('low_light', 'low_light')])
+    def test_only_pairs(self, lighting):
+        with pytest.raises(ValueError, match='takes a pair'):
+            TRANSFORMS.build(dict(type='AddMomentumView')).transform(dict(img=[1, 2], lighting=lighting))
+
+
+class TestThinPhotons:
+
+    def test_a_thinned_poisson_frame_is_one_of_less_light(self):
+        np.random.seed(0)
+        frame = np.random.default_rng(0).poisson(4., (300, 400, 3)).astype(np.uint8)
+        out = ThinPhotons(keep=(0.25, 0.25), prob=1., person=False).transform(dict(img=frame))['img']
+        assert out.mean() == pytest.approx(1., rel=0.01) and out.var() == pytest.approx(1., rel=0.02)
+        assert (out <= frame).all() and out.dtype == np.uint8
+
+    def test_the_person_alone(self):
+        np.random.seed(0)
+        frame = np.full((90, 120, 3), 200, np.uint8)
+        box = np.float32([[40, 30, 60, 50]])
+        out = ThinPhotons(keep=(0.5, 0.5), prob=1.).transform(dict(img=frame, bbox=box))['img']
+        thinned = np.argwhere((out < 200).all(axis=2))
+        assert thinned.min(axis=0).tolist() == [25, 35] and thinned.max(axis=0).tolist() == [54, 64]
+        assert (frame == 200).all(), 'the input stays'
+
+    def test_probability(self):
+        np.random.seed(0)
+        frame = np.full((4, 4, 3), 200, np.uint8)
+        step = ThinPhotons(prob=0.3, person=False)
+        changed = [(step.transform(dict(img=frame))['img'] != frame).any() for _ in range(300)]
+        assert np.mean(changed) == pytest.approx(0.3, abs=0.08)
+
+    @pytest.mark.parametrize('kwargs', [dict(keep=(0., 1.)), dict(keep=(0.6, 0.5)), dict(keep=(0.5, 1.2)),
+                                        dict(prob=1.5), dict(scale=0)])
+    def test_wrong_arguments(self, kwargs):
+        with pytest.raises(ValueError, match='ThinPhotons takes'):
+            ThinPhotons(**kwargs)
+
+    def test_a_scaled_image_has_no_photons(self):
+        with pytest.raises(ValueError, match='before ScaleToMean'):
+            ThinPhotons().transform(dict(img=image().astype(np.float32)))
 
 
 class TestOnLighting:

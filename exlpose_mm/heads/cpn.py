@@ -16,6 +16,9 @@ from mmpose.utils.typing import (ConfigType, Features, OptConfigType,
                                  OptSampleList, Predictions)
 from torch import Tensor, nn
 
+from ..codecs import PEAK
+from ..distillation import HeatmapOutput
+
 
 @MODELS.register_module()
 class OHKMMSELoss(nn.Module):
@@ -251,6 +254,11 @@ class CPNHead(BaseHead):
         if got != expected:
             raise ValueError(
                 f'CPNHead predicts {expected}, its decoder has {got}')
+
+    @property
+    def distilled_output(self) -> HeatmapOutput:
+        """What a momentum teacher compares: the refined map."""
+        return HeatmapOutput('refine_net.final_predict', peak=PEAK)
 
     def forward(self, feats: Features) -> List[Tensor]:
         """Predict all maps.

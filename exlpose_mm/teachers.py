@@ -1,0 +1,151 @@
+"""Teachers of the low-light student, and the rule that makes one target of two of them.
+
+Legend: B: people in a batch, K: joints.
+"""
+from dataclasses import dataclass
+from typing import Dict, List, Sequence, Tuple
+
+import torch
+from mmpose.registry import MODELS
+from mmpose.utils.typing import ConfigType
+from torch import Tensor, nn
+
+from .distillation import Verdict
+from .lighting import lighting, tap
+
+
+class WellLitTeacher(nn.Module):
+    """The same network on the well-lit partner, as a teacher of features.
+
+    Args:
+        taps (Sequence[str]): Backbone layers whose outputs are compared, as in
+            ``backbone.named_modules()``. The paper's are ``conv1`` (before its batch norm)
+            and ``layer1`` to ``layer4`` of a ResNet.
+        loss (dict): Config of a loss that takes two lists of features,
+            e.g. :class:`~exlpose_mm.losses.GramLoss`.
+
+    Raises:
+        ValueError: If ``taps`` is empty.
+    """
+
+    def __init__(self, taps: Sequence[str], loss: ConfigType) -> None:
+        super().__init__()
+        if not taps:
+            raise ValueError('the well-lit teacher needs at least one backbone layer in `taps`')
+        self.taps = list(taps)
+        self.loss_module = MODELS.build(loss)
+
+    def loss(self, taps: Dict[str, Dict[str, Tensor]]) -> dict:
+        """Compare what both lightings left in the taps.
+
+        Args:
+            taps (dict): Lighting to layer name to features (B, C, H, W).
+
+        Returns:
+            dict: ``loss_gram``, a list of one scalar per layer.
+        """
+        names = list(taps['low_light'])
+        return dict(loss_gram=self.loss_module([taps['low_light'][n] for n in names],
+                                               [taps['well_lit'][n] for n in names]))
+
+
+class MomentumTeacher(nn.Module):
+    """A moving average of the network, as a teacher of outputs. It has no gradients.
+
+    It is always in evaluation mode, and equal to the network until its first update. Its
+    weights and its count of updates are part of the model's state dict, so that checkpoints and
+    resumed runs have them. :class:`~exlpose_mm.hooks.MomentumTeacherHook` updates it.
+
+    Args:
+        network (nn.ModuleDict): ``backbone``, ``neck`` (if any) and ``head``; copied.
+        average (dict): Config of one of mmengine's averaged models. Defaults to
+            ``MomentumAnnealingEMA`` with a momentum (the new weights' share) of 0.01.
+        burn_in (int): Updates before which it does not teach. Defaults to 0.
+
+    Raises:
+        ValueError: If ``burn_in`` is negative.
+    """
+
+    def __init__(self, network: nn.ModuleDict,
+                 average: ConfigType = dict(type='MomentumAnnealingEMA', momentum=0.01),
+                 burn_in: int = 0) -> None:
+        super().__init__()
+        if burn_in < 0:
+            raise ValueError(f'burn_in is a number of updates, got {burn_in}')
+        self.average = MODELS.build(dict(average, model=network, update_buffers=True))
+        self.burn_in = burn_in
+        self.train(False)
+
+    @property
+    def network(self) -> nn.ModuleDict:
+        """The averaged ``backbone``, ``neck`` (if any) and ``head``."""
+        return self.average.module
+
+    @property
+    def updates(self) -> int:
+        """How often it was updated; the first time it becomes equal to the network."""
+        return int(self.average.steps)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the burn-in is over."""
+        return self.updates > self.burn_in
+
+    def train(self, mode: bool = True) -> 'MomentumTeacher':
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def update(self, network: nn.ModuleDict) -> None:
+        """Move towards the network, batch norm statistics included."""
+        # mmengine keeps tensors from the time of building, which the module left by `.to(device)`.
+        self.average.avg_parameters = self.network.state_dict()
+        self.average.update_parameters(network)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, layers: Sequence[str]) -> List[Tensor]:
+        """Outputs of layers of the head for low-light images (B, 3, H, W)."""
+        with lighting(self.network, 'low_light'), tap(self.network['head'], layers) as outputs:
+            feats = self.network['backbone'](images)
+            if 'neck' in self.network:
+                feats = self.network['neck'](feats)
+            self.network['head'].forward(feats)
+        return [outputs[name] for name in layers]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Which teacher each joint follows, and how much.
+
+    Args:
+        from_well_lit, from_momentum (Tensor): (B, K) bool, at most one of them true.
+        weight (Tensor): (B, K), 0 to 1; 0 where neither is true.
+    """
+    from_well_lit: Tensor
+    from_momentum: Tensor
+    weight: Tensor
+
+    def shares(self) -> dict:
+        """Fractions of the joints that each teacher supplied, for the log."""
+        return dict(taught_by_well_lit=self.from_well_lit.float().mean(),
+                    taught_by_momentum=self.from_momentum.float().mean())
+
+
+def merge_teachers(well_lit: Verdict, momentum: Verdict, has_partner: Tensor, similarity: Tensor,
+                   min_confidence: Tuple[float, float] = (0.3, 0.3)) -> Merged:
+    """Choose one teacher for each joint.
+
+    The well-lit teacher where its image exists and it is confident; else the momentum teacher
+    where that is confident; else none. Where both are confident, their agreement is the
+    weight: two that point at different places deserve less trust. One alone has weight 1.
+
+    Args:
+        well_lit, momentum (Verdict): Of B x K joints.
+        has_partner (Tensor): (B, ) bool: the sample has a well-lit image.
+        similarity (Tensor): (B, K): object keypoint similarity of the two, 0 to 1.
+        min_confidence (tuple[float]): Of the well-lit and of the momentum teacher, in units of
+            their output's confidence.
+    """
+    sure = (well_lit.confidence >= min_confidence[0]) & has_partner[:, None]
+    also = momentum.confidence >= min_confidence[1]
+    weight = torch.where(sure & also, similarity, (sure | also).to(similarity))
+    return Merged(sure, also & ~sure, weight)

@@ -1,0 +1,260 @@
+"""The momentum teacher, the rule that merges two teachers, and training with both."""
+import copy
+
+import pytest
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import HOOKS
+from torch import nn
+
+from exlpose_mm import lighting
+from exlpose_mm.distillation import Verdict
+from exlpose_mm.hooks import MomentumTeacherHook
+from exlpose_mm.teachers import MomentumTeacher, merge_teachers
+from exlpose_mm.transforms import MOMENTUM_VIEW
+from test_estimators import build, model_cfg, pairs
+
+HEAVY = dict(type='ExponentialMovingAverage', momentum=0.25)
+
+
+def with_teacher(head=None, **kwargs):
+    cfg = model_cfg()['head']
+    teacher = dict(average=HEAVY, loss=dict(min_confidence=(0., 0.)), **kwargs)
+    return build(head={**cfg, 'momentum_teacher': teacher, **(head or {})})
+
+
+def batch(model, view=False):
+    data = pairs()
+    for sample in data['data_samples']:
+        sample.gt_instances.bboxes = torch.tensor([[8., 8., 40., 56.]]).numpy()
+        sample.gt_instances.bbox_scales = torch.tensor([[64., 64.]]).numpy()
+    if view:
+        data['inputs'][MOMENTUM_VIEW] = [image.flip(2) for image in data['inputs']['low_light']]
+    return model.data_preprocessor(data, True)
+
+
+def verdict(confidence, x=0.):
+    confidence = torch.tensor([confidence])
+    return Verdict(torch.full((*confidence.shape, 2), x), confidence)
+
+
+class TestMerge:
+
+    def test_the_rule(self):
+        well_lit = verdict([0.9, 0.9, 0.1, 0.1])
+        momentum = verdict([0.9, 0.1, 0.9, 0.1])
+        agreement = torch.tensor([[0.6, 0.6, 0.6, 0.6]])
+        merged = merge_teachers(well_lit, momentum, torch.tensor([True]), agreement, (0.5, 0.5))
+        assert merged.from_well_lit.tolist() == [[True, True, False, False]]
+        assert merged.from_momentum.tolist() == [[False, False, True, False]]
+        torch.testing.assert_close(merged.weight, torch.tensor([[0.6, 1., 1., 0.]]))
+        shares = merged.shares()
+        assert (shares['taught_by_well_lit'], shares['taught_by_momentum']) == (0.5, 0.25)
+
+    def test_without_a_partner_the_momentum_teacher_speaks_alone(self):
+        sure = verdict([0.9, 0.1])
+        merged = merge_teachers(verdict([0.9, 0.9]), sure, torch.tensor([False]), torch.zeros(1, 2), (0.5, 0.5))
+        assert not merged.from_well_lit.any() and merged.from_momentum.tolist() == [[True, False]]
+        torch.testing.assert_close(merged.weight, torch.tensor([[1., 0.]]))
+
+    def test_each_has_its_own_threshold(self):
+        both = verdict([0.4])
+        for bounds, want in (((0.5, 0.3), (False, True)), ((0.3, 0.5), (True, False)), ((0.5, 0.5), (False, False))):
+            merged = merge_teachers(both, both, torch.tensor([True]), torch.ones(1, 1), bounds)
+            assert (merged.from_well_lit.item(), merged.from_momentum.item()) == want
+
+
+class TestMomentumTeacher:
+
+    def network(self):
+        torch.manual_seed(0)
+        return nn.ModuleDict(dict(backbone=nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)),
+                                  head=nn.Sequential(nn.Conv2d(4, 2, 1))))
+
+    def test_the_formula_of_weights_and_statistics(self):
+        network = self.network()
+        teacher = MomentumTeacher(network, HEAVY)
+        teacher.update(network)
+        wanted = {name: t.clone().double() for name, t in network.state_dict().items()}
+        for step in range(3):
+            for name, tensor in network.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.add_(torch.randn_like(tensor).abs())
+                    wanted[name] = 0.75 * wanted[name] + 0.25 * tensor
+            teacher.update(network)
+        for name, tensor in teacher.network.state_dict().items():
+            if tensor.is_floating_point():
+                torch.testing.assert_close(tensor.double(), wanted[name], msg=name)
+        assert teacher.updates == 4
+
+    def test_it_follows_after_it_has_moved(self):
+        network = self.network()
+        teacher = MomentumTeacher(network, HEAVY)
+        teacher.to(torch.float64).to(torch.float32)  # new tensors, as another device would bring
+        with torch.no_grad():
+            network['head'][0].weight.add_(1)
+        teacher.update(network)
+        torch.testing.assert_close(teacher.network['head'][0].weight, network['head'][0].weight)
+
+    def test_it_stays_in_evaluation_mode_without_gradients(self):
+        teacher = MomentumTeacher(self.network())
+        teacher.train()
+        assert not any(module.training for module in teacher.modules())
+        assert not any(p.requires_grad for p in teacher.parameters())
+        out, = teacher(torch.rand(2, 3, 8, 8, requires_grad=True), ['0'])
+        assert out.shape == (2, 2, 8, 8) and not out.requires_grad
+
+    def test_it_teaches_after_its_burn_in(self):
+        network = self.network()
+        teacher = MomentumTeacher(network, HEAVY, burn_in=2)
+        heard = []
+        for _ in range(4):
+            heard.append(teacher.teaches)
+            teacher.update(network)
+        assert heard == [False, False, False, True]
+
+    def test_a_negative_burn_in(self):
+        with pytest.raises(ValueError, match='got -1'):
+            MomentumTeacher(self.network(), burn_in=-1)
+
+
+class TestTraining:
+
+    def test_losses_and_shares(self):
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        losses = model(**batch(model), mode='loss')
+        assert losses['loss_distill'] > 0
+        assert losses['taught_by_well_lit'] == 1 and losses['taught_by_momentum'] == 0
+        _, log = model.parse_losses(losses)
+        assert {'loss_distill', 'taught_by_well_lit', 'low_light.loss_kpt'} <= set(log)
+
+    def test_the_target_spelled_out(self):
+        """Where only the momentum teacher speaks: the divergence from its maps on its own view."""
+        model = with_teacher()
+        model.head.distillation.min_confidence = (2., 0.)
+        model.momentum_teacher.update(model.network)
+        data = batch(model, view=True)
+        before = copy.deepcopy(model)
+        losses = model(**data, mode='loss')
+        with torch.no_grad(), lighting(before, 'low_light'):
+            before.eval()
+            teacher = before.head.head.forward(before.extract_feat(data['inputs'][MOMENTUM_VIEW]))
+        before.train()
+        with lighting(before, 'low_light'):
+            student = before.head.head.forward(before.extract_feat(data['inputs']['low_light']))
+        p, q = (maps.flatten(2).softmax(-1) for maps in (teacher, student))
+        torch.testing.assert_close(losses['loss_distill'], (p * (p / q).log()).sum(-1).mean(), rtol=1e-3, atol=1e-6)
+        assert losses['taught_by_momentum'] == 1
+
+    def test_the_distillation_trains_the_low_light_side_only(self):
+        model = with_teacher(head=dict(well_lit_teacher=None))
+        model.momentum_teacher.update(model.network)
+        model(**batch(model), mode='loss')['loss_distill'].backward()
+        layer = model.backbone.layer1[0].bn1
+        assert layer.bns[0].weight.grad.abs().sum() > 0 and layer.bns[1].weight.grad is None
+        assert all(p.grad is None for p in model.momentum_teacher.parameters())
+
+    def test_nothing_is_taught_in_the_burn_in(self):
+        model = with_teacher(burn_in=1)
+        model.momentum_teacher.update(model.network)
+        silent = model(**batch(model), mode='loss')['loss_distill']
+        assert silent == 0
+        silent.backward()
+        assert model.backbone.conv1.weight.grad.abs().sum() == 0, 'in the graph, for distributed training'
+        model.momentum_teacher.update(model.network)
+        assert model(**batch(model), mode='loss')['loss_distill'] > 0
+
+    def test_dark_images_without_labels(self):
+        model = with_teacher(head=dict(labelled=('well_lit', )))
+        model.momentum_teacher.update(model.network)
+        data = batch(model)
+        losses = model(**data, mode='loss')
+        assert 'well_lit.loss_kpt' in losses and not any(name.startswith('low_light') for name in losses)
+        model.parse_losses(losses)[0].backward()
+        assert model.backbone.layer1[0].bn1.bns[0].weight.grad.abs().sum() > 0
+
+    def test_somebody_has_to_teach_the_dark(self):
+        with pytest.raises(ValueError, match="labelled=.*well_lit.*needs a momentum_teacher"):
+            build(head={**model_cfg()['head'], 'labelled': ('well_lit', )})
+
+    def test_a_checkpoint_holds_it(self):
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        with torch.no_grad():
+            model.backbone.conv1.weight.add_(1)
+        model.momentum_teacher.update(model.network)
+        again = with_teacher()
+        again.load_state_dict(model.state_dict())
+        assert again.momentum_teacher.updates == 2
+        torch.testing.assert_close(again.momentum_teacher.network['backbone'].conv1.weight,
+                                   model.momentum_teacher.network['backbone'].conv1.weight)
+        again.momentum_teacher.update(again.network)
+        model.momentum_teacher.update(model.network)
+        for a, b in zip(again.state_dict().values(), model.state_dict().values()):
+            torch.testing.assert_close(a, b)
+
+
+class FakeRunner:
+
+    def __init__(self, model, accumulative_counts=1):
+        self.model = model
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+        self.optim_wrapper = OptimWrapper(optimizer, accumulative_counts=accumulative_counts)
+
+    def step(self, hook):
+        loss = sum(p.square().sum() for p in self.model.network.parameters())
+        self.optim_wrapper.update_params(loss)
+        hook.after_train_iter(self, 0)
+
+
+class TestHook:
+
+    @pytest.mark.parametrize('accumulative_counts', [1, 3])
+    def test_one_update_for_each_step_of_the_optimiser(self, accumulative_counts):
+        model = with_teacher()
+        runner, hook = FakeRunner(model, accumulative_counts), HOOKS.build(dict(type='MomentumTeacherHook'))
+        hook.before_train(runner)
+        assert model.momentum_teacher.updates == 1
+        for _ in range(6):
+            runner.step(hook)
+        assert model.momentum_teacher.updates == 1 + 6 // accumulative_counts
+
+    def test_a_resumed_teacher_is_not_reset(self):
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        with torch.no_grad():
+            model.backbone.conv1.weight.add_(1)
+        MomentumTeacherHook().before_train(FakeRunner(model))
+        assert model.momentum_teacher.updates == 1
+        assert (model.momentum_teacher.network['backbone'].conv1.weight != model.backbone.conv1.weight).all()
+
+    @pytest.mark.parametrize('phase', ['val', 'test'])
+    def test_its_weights_are_evaluated_and_the_networks_come_back(self, phase):
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        with torch.no_grad():
+            model.backbone.conv1.weight.add_(1)
+        before = {name: t.clone() for name, t in model.state_dict().items()}
+        runner, hook = FakeRunner(model), MomentumTeacherHook(evaluate=True)
+        getattr(hook, f'before_{phase}_epoch')(runner)
+        torch.testing.assert_close(model.backbone.conv1.weight,
+                                   before['momentum_teacher.average.module.backbone.conv1.weight'])
+        getattr(hook, f'after_{phase}_epoch')(runner)
+        for name, tensor in model.state_dict().items():
+            torch.testing.assert_close(tensor, before[name])
+
+    def test_by_default_the_network_is_evaluated(self):
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        with torch.no_grad():
+            model.backbone.conv1.weight.add_(1)
+        kept = model.backbone.conv1.weight.clone()
+        MomentumTeacherHook().before_val_epoch(FakeRunner(model))
+        torch.testing.assert_close(model.backbone.conv1.weight, kept)
+
+    def test_a_model_without_a_teacher_is_refused(self):
+        with pytest.raises(ValueError, match='no momentum teacher'):
+            MomentumTeacherHook().before_train(FakeRunner(build()))
+
+
