@@ -28,7 +28,8 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             baseline-low and baseline-well take one. Defaults to (): keep pairs as pairs.
 
     Input: ``inputs`` is a dict of lighting to B images (C, H, W) for pairs, and perhaps of
-    :data:`~exlpose_mm.transforms.MOMENTUM_VIEW` to B low-light images. A plain list
+    :data:`~exlpose_mm.transforms.MOMENTUM_VIEW` to B low-light images. An image that a sample has
+    not is None, and the batch of that lighting is smaller by it. A plain list
     is taken as images of the lighting that each sample's ``lighting`` names.
 
     Raises:
@@ -52,14 +53,22 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
         inputs, samples = data['inputs'], data['data_samples']
         if not isinstance(inputs, dict):
             return self._forward_singles(inputs, samples, training)
-        batches = {name: self._run(name, inputs[name], samples, training)['inputs']
-                   for name in self.merge or LIGHTINGS}
-        if MOMENTUM_VIEW in inputs and not self.merge:
-            batches[MOMENTUM_VIEW] = self._run('low_light', inputs[MOMENTUM_VIEW], samples, training)['inputs']
+        batches = {name: self._run_present(name, inputs[name], samples, training)
+                   for name in self.merge or inputs}
+        batches = {name: images for name, images in batches.items() if images is not None}
         samples = self.cast_data(samples)
         if self.merge:
             return dict(inputs=torch.cat([*batches.values()]), data_samples=samples * len(batches))
         return dict(inputs=batches, data_samples=samples)
+
+    def _run_present(self, name: str, images, samples: SampleList, training: bool):
+        """The batch (B', C, H, W) of those samples that have such an image; None if none has."""
+        present = [i for i, image in enumerate(images) if image is not None]
+        if not present:
+            return None
+        lighting_name = 'low_light' if name == MOMENTUM_VIEW else name
+        return self._run(lighting_name, [images[i] for i in present], [samples[i] for i in present],
+                         training)['inputs']
 
     def _forward_singles(self, inputs, samples: SampleList, training: bool) -> dict:
         outputs = [None] * len(samples)
@@ -121,22 +130,23 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         """Losses of a batch of pairs.
 
         Args:
-            inputs (dict): Lighting to images (B, 3, H, W); perhaps also
-                :data:`~exlpose_mm.transforms.MOMENTUM_VIEW` to low-light images, less
-                degraded than the student's. Without it the momentum teacher sees the student's.
-            data_samples (list[PoseDataSample]): B samples, one a pair.
+            inputs (dict): Lighting to images (B', 3, H, W) of those samples that have one;
+                perhaps also :data:`~exlpose_mm.transforms.MOMENTUM_VIEW` to low-light images,
+                less degraded than the student's. Without it the momentum teacher sees the
+                student's.
+            data_samples (list[PoseDataSample]): B samples, one a pair or a single image.
 
         Returns:
             dict: What the head's ``loss`` returns.
         """
         inputs = dict(inputs)
-        taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, inputs['low_light']))
+        taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, inputs.get('low_light')))
         extract = self._extract_each if lsbn_layers(self) else self._extract_jointly
         feats, taps = extract(inputs)
         return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, **taught)
 
     def _ask_momentum_teacher(self, images: Tensor) -> dict:
-        if self.momentum_teacher is None or not self.momentum_teacher.teaches:
+        if images is None or self.momentum_teacher is None or not self.momentum_teacher.teaches:
             return {}
         return dict(momentum=self.momentum_teacher(images, self.head.output_layers))
 

@@ -105,19 +105,22 @@ class OnLighting(BaseTransform):
 
 @TRANSFORMS.register_module()
 class AddMomentumView(BaseTransform):
-    """Keep a second copy of a pair's low-light image, for the momentum teacher.
+    """Keep a second copy of the low-light image, for the momentum teacher.
 
     It belongs behind loading. What :class:`OnStudent` wraps later does not reach it.
-    Modified keys: ``img``, now ``[low, well, low]``, and ``lighting``.
+    Modified keys: ``img``, ``[low, well]`` of a pair becoming ``[low, well, low]``, and a single
+    low-light image ``[low, low]``; and ``lighting`` likewise.
 
     Raises:
-        ValueError: If the sample is no pair.
+        ValueError: If the sample is neither.
     """
 
     def transform(self, results: dict) -> dict:
-        if _lighting_of(results) != LIGHTINGS:
-            raise ValueError(f'AddMomentumView takes a pair of images, got the lighting {results["lighting"]!r}')
-        results.update(img=[*results['img'], results['img'][0]], lighting=(*LIGHTINGS, 'low_light'))
+        lighting = _lighting_of(results)
+        if lighting not in (LIGHTINGS, 'low_light'):
+            raise ValueError(f'AddMomentumView takes a pair or a low-light image, got the lighting {lighting!r}')
+        images, names = (results['img'], lighting) if lighting == LIGHTINGS else ([results['img']], [lighting])
+        results.update(img=[*images, images[0]], lighting=(*names, 'low_light'))
         return results
 
 
@@ -335,26 +338,49 @@ class PackPairedInputs(PackPoseInputs):
     """Pack a pair as one sample with two inputs, or a single image as MMPose does.
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
-    ``PoseDataSample``. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``split``, ``well_lit_path`` and ``bbox_file`` join the
-    meta keys.
+    ``PoseDataSample``. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``labelled``,
+    ``split``, ``well_lit_path`` and ``bbox_file`` join the meta keys.
 
     Args:
+        inputs (Sequence[str]): For training on single images together with pairs or with images
+            of the other lighting: every sample gets a dict of these inputs, None where it has
+            no such image, so that they can be in one batch. Defaults to (): as above.
+        labelled (Sequence[str]): Lightings whose labels :class:`~exlpose_mm.DualTeacherHead`
+            may use. Defaults to both; () is an unlabelled data set.
         meta_keys (Sequence[str]): Further meta keys.
         **kwargs: As for :class:`mmpose.datasets.transforms.PackPoseInputs`.
+
+    Raises:
+        ValueError: If ``inputs`` or ``labelled`` names an unknown one.
     """
 
-    LIGHTING_KEYS = ('lighting', 'split', 'well_lit_path', 'bbox_file')
+    LIGHTING_KEYS = ('lighting', 'labelled', 'split', 'well_lit_path', 'bbox_file')
 
-    def __init__(self, meta_keys: Sequence[str] = (), **kwargs) -> None:
+    def __init__(self, inputs: Sequence[str] = (), labelled: Sequence[str] = LIGHTINGS,
+                 meta_keys: Sequence[str] = (), **kwargs) -> None:
         super().__init__(**kwargs)
+        unknown = [name for name in inputs if name not in (*LIGHTINGS, MOMENTUM_VIEW)]
+        if unknown:
+            raise ValueError(f'unknown inputs {unknown}; choose from {(*LIGHTINGS, MOMENTUM_VIEW)}')
+        self.inputs = tuple(inputs)
+        self.labelled = tuple(check_lighting(name) for name in labelled)
         self.meta_keys = (*self.meta_keys, *self.LIGHTING_KEYS, *meta_keys)
 
     def transform(self, results: dict) -> dict:
-        packed = super().transform(results)
+        packed = super().transform({**results, 'labelled': self.labelled})
         lighting = results.get('lighting')
         if isinstance(lighting, (tuple, list)):
-            packed['inputs'] = dict(zip((*lighting[:2], MOMENTUM_VIEW), packed['inputs']))
+            packed['inputs'] = dict(zip(_input_names(lighting), packed['inputs']))
+        elif self.inputs:
+            packed['inputs'] = {_lighting_of(results): packed['inputs']}
+        if self.inputs:
+            packed['inputs'] = {name: packed['inputs'].get(name) for name in self.inputs}
         return packed
+
+
+def _input_names(lighting: Sequence[str]) -> List[str]:
+    """Of images of these lightings: the second low-light one is the momentum teacher's."""
+    return [MOMENTUM_VIEW if name in lighting[:i] else name for i, name in enumerate(lighting)]
 
 
 def _lighting_of(results: dict):

@@ -94,5 +94,6 @@ def test_the_head_shows_it_the_last_features_of_both_lightings():
 def test_the_head_has_no_adversary_by_default():
     head = DualTeacherHead(dict(type='ConstantHead'))
     feats = {name: [x] for name, x in zip(('low_light', 'well_lit'), features())}
-    assert set(head.loss(feats, [])) == {'low_light.loss_kpt', 'well_lit.loss_kpt'}
+    people = [PoseDataSample(gt_instances=InstanceData())] * 3
+    assert set(head.loss(feats, people)) == {'low_light.loss_kpt', 'well_lit.loss_kpt'}
     assert not list(head.parameters())

@@ -166,17 +166,66 @@ class TestTraining:
         assert model(**batch(model), mode='loss')['loss_distill'] > 0
 
     def test_dark_images_without_labels(self):
-        model = with_teacher(head=dict(labelled=('well_lit', )))
+        model = with_teacher()
         model.momentum_teacher.update(model.network)
         data = batch(model)
+        for sample in data['data_samples']:
+            sample.set_metainfo(dict(labelled=('well_lit', )))
         losses = model(**data, mode='loss')
         assert 'well_lit.loss_kpt' in losses and not any(name.startswith('low_light') for name in losses)
         model.parse_losses(losses)[0].backward()
         assert model.backbone.layer1[0].bn1.bns[0].weight.grad.abs().sum() > 0
 
-    def test_somebody_has_to_teach_the_dark(self):
-        with pytest.raises(ValueError, match="labelled=.*well_lit.*needs a momentum_teacher"):
-            build(head={**model_cfg()['head'], 'labelled': ('well_lit', )})
+    def test_some_of_a_batch_without_labels(self):
+        """The loss is that of the labelled people, the output everybody's, in order."""
+        head = with_teacher().head.eval()
+        data = batch(with_teacher())
+        feats = (torch.randn(3, 64, 2, 2), )
+        people = [copy.deepcopy(data['data_samples'][0]) for _ in range(3)]
+        people[0].set_metainfo(dict(labelled=()))
+        losses, (output, ) = head._supervise('low_light', feats, people, {})
+        torch.testing.assert_close(output, head.head.forward(feats))
+        want = head.head.loss((feats[0][1:], ), people[1:])['loss_kpt']
+        torch.testing.assert_close(losses['loss_kpt'], want)
+
+    def test_a_batch_of_well_lit_and_dark_strangers(self):
+        """Two labelled well-lit images and one dark image without labels: as if each were alone."""
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        data = pairs(3)
+        dark, lit = data['inputs']['low_light'], data['inputs']['well_lit']
+        inputs = dict(low_light=[None, dark[1], None], well_lit=[lit[0], None, lit[2]])
+        for sample, name in zip(data['data_samples'], ('well_lit', 'low_light', 'well_lit')):
+            sample.set_metainfo(dict(lighting=name, labelled=('well_lit', )))
+            sample.gt_instances.bboxes = torch.tensor([[8., 8., 40., 56.]]).numpy()
+            sample.gt_instances.bbox_scales = torch.tensor([[64., 64.]]).numpy()
+        del data['data_samples'][1].gt_fields
+        out = model.data_preprocessor(dict(inputs=inputs, data_samples=data['data_samples']), True)
+        assert {name: len(x) for name, x in out['inputs'].items()} == dict(low_light=1, well_lit=2)
+        losses = model(**out, mode='loss')
+        assert set(losses) == {'well_lit.loss_kpt', 'well_lit.acc_pose', 'loss_distill', 'taught_by_well_lit',
+                               'taught_by_momentum'}
+        assert (losses['taught_by_well_lit'], losses['taught_by_momentum']) == (0, 1)
+        model.parse_losses(losses)[0].backward()
+        assert all(bn.weight.grad is not None for bn in model.backbone.layer1[0].bn1.bns)
+
+    def test_partners_find_each_other(self):
+        """A pair among strangers is compared with its own partner."""
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        model.eval()  # so that the rest of the batch does not matter
+        data = batch(model)
+        alone = model(**data, mode='loss')
+        low, well = data['inputs']['low_light'], data['inputs']['well_lit']
+        strangers = copy.deepcopy(data['data_samples'])
+        strangers[0].set_metainfo(dict(lighting='well_lit'))
+        strangers[1].set_metainfo(dict(lighting='low_light'))
+        mixed = model(dict(low_light=torch.cat([1 - low[:1], low]), well_lit=torch.cat([1 + well[:1], well])),
+                      [strangers[1], strangers[0], *data['data_samples']], mode='loss')
+        for name, value in zip(alone['loss_gram'], mixed['loss_gram']):
+            torch.testing.assert_close(name, value)
+        assert mixed['taught_by_well_lit'].item() == pytest.approx(2 / 3)
+        assert mixed['taught_by_momentum'].item() == pytest.approx(1 / 3)
 
     def test_a_checkpoint_holds_it(self):
         model = with_teacher()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv.transforms import Compose
+from mmengine.dataset import pseudo_collate
 from mmpose.registry import TRANSFORMS
 
 from exlpose_mm import (LIGHTINGS, AntiAlias, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
@@ -178,9 +179,26 @@ class TestMomentumView:
         torch.testing.assert_close(inputs[MOMENTUM_VIEW], inputs['low_light'])
         assert (inputs['well_lit'] != inputs['low_light']).any()
 
-    @pytest.mark.parametrize('lighting', ['low_light', ('low_light', 'low_light')])
-    def test_only_pairs(self, lighting):
-        with pytest.raises(ValueError, match='takes a pair'):
+    def test_a_batch_of_all_kinds(self):
+        """A pair with a view, a dark image with one, and a well-lit image."""
+        pack = dict(type='PackPairedInputs', inputs=[*LIGHTINGS, MOMENTUM_VIEW])
+        both = Compose([dict(type='AddMomentumView'), pack])
+        single = person(img=image(3), lighting='low_light')
+        lit = person(img=image(4), lighting='well_lit')
+        batch = pseudo_collate([Compose([pack])(lit), both(single), both(self.pair())])
+        present = {name: [x is not None for x in images] for name, images in batch['inputs'].items()}
+        assert present == {'low_light': [False, True, True], 'well_lit': [True, False, True],
+                           MOMENTUM_VIEW: [False, True, True]}
+        assert [sample.lighting for sample in batch['data_samples']] == [
+            'well_lit', ('low_light', 'low_light'), (*LIGHTINGS, 'low_light')]
+
+    def test_an_unknown_input(self):
+        with pytest.raises(ValueError, match="unknown inputs .'dim'"):
+            PackPairedInputs(inputs=['dim'])
+
+    @pytest.mark.parametrize('lighting', ['well_lit', ('low_light', 'low_light')])
+    def test_only_pairs_and_dark_images(self, lighting):
+        with pytest.raises(ValueError, match='takes a pair or a low-light image'):
             TRANSFORMS.build(dict(type='AddMomentumView')).transform(dict(img=[1, 2], lighting=lighting))
 
 

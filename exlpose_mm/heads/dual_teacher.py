@@ -1,15 +1,17 @@
 """A head that supervises the low-light student by up to two teachers."""
 from typing import Dict, List, Optional, Sequence, Tuple
 
+import numpy as np
 import torch
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample
 from mmpose.utils.typing import ConfigType, OptConfigType, OptSampleList, Predictions, SampleList
 from torch import Tensor, nn
 
 from ..datasets import METAINFO
 from ..distillation import choose, output_of, similarity
-from ..lighting import LIGHTINGS, check_lighting, tap
+from ..lighting import LIGHTINGS, tap
 from ..teachers import WellLitTeacher, merge_teachers
 
 
@@ -17,8 +19,8 @@ from ..teachers import WellLitTeacher, merge_teachers
 class DualTeacherHead(BaseHead):
     """Wraps any MMPose head and trains it on both lightings, with optional teachers.
 
-    The wrapped head's own loss is taken for each labelled lighting with equal weight (paper,
-    section 4). With the well-lit teacher and :class:`~exlpose_mm.losses.GramLoss` this is
+    The wrapped head's own loss is taken for each lighting with equal weight (paper, section 4),
+    of those samples whose labels may be used (:class:`~exlpose_mm.PackPairedInputs`). With the well-lit teacher and :class:`~exlpose_mm.losses.GramLoss` this is
     ExLPose's training; without a teacher it is the same network trained on both lightings.
     Prediction is the wrapped head's.
 
@@ -33,30 +35,24 @@ class DualTeacherHead(BaseHead):
             beside it as ``loss`` the arguments of :class:`Distillation`.
         adversary (dict, optional): Config of a loss on the last features of both lightings,
             e.g. :class:`~exlpose_mm.adversarial.DomainAdversarialLoss`.
-        labelled (Sequence[str]): Lightings whose labels are used. Defaults to both.
 
     Loss keys: ``<lighting>.<key of the wrapped head>``, the teachers' own and
     ``loss_adversary``.
 
     Raises:
-        ValueError: If ``labelled`` names an unknown lighting, or nothing teaches the output of
-            a lighting that is not labelled; or as the teachers.
+        ValueError: As the teachers.
     """
 
     def __init__(self, head: ConfigType, well_lit_teacher: OptConfigType = None,
-                 momentum_teacher: OptConfigType = None, adversary: OptConfigType = None,
-                 labelled: Sequence[str] = LIGHTINGS) -> None:
+                 momentum_teacher: OptConfigType = None, adversary: OptConfigType = None) -> None:
         super().__init__()
         self.head = MODELS.build(head)
-        self.labelled = [check_lighting(name) for name in labelled]
         self.well_lit_teacher = well_lit_teacher and WellLitTeacher(**well_lit_teacher)
         self.momentum_teacher_cfg = momentum_teacher and dict(momentum_teacher)
         self.distillation = None
         if momentum_teacher:
             self.distillation = Distillation(self.head, **self.momentum_teacher_cfg.pop('loss', {}))
         self.adversary = adversary and MODELS.build(adversary)
-        if 'low_light' not in self.labelled and not momentum_teacher:
-            raise ValueError(f'labelled={labelled} leaves low light without labels: it needs a momentum_teacher')
 
     @property
     def taps(self) -> List[str]:
@@ -85,29 +81,69 @@ class DualTeacherHead(BaseHead):
     def loss(self, feats: Dict[str, Sequence[Tensor]], batch_data_samples: SampleList,
              train_cfg: OptConfigType = {}, taps: Dict[str, Dict[str, Tensor]] = {},
              momentum: Optional[List[Tensor]] = None) -> dict:
-        """Losses of a batch of B pairs.
+        """Losses of a batch of B samples, each a pair or a single image.
 
         Args:
-            feats (dict): Lighting to the features that the wrapped head takes.
-            batch_data_samples (list[PoseDataSample]): B samples, one a pair.
+            feats (dict): Lighting to the features that the wrapped head takes, of those
+                samples that have an image of this lighting.
+            batch_data_samples (list[PoseDataSample]): B samples. ``lighting`` names the images of
+                each; without it they are pairs.
             train_cfg (dict): Passed on.
             taps (dict): Lighting to layer name to features, for the teachers.
             momentum (list[Tensor], optional): What the momentum teacher put out, if it teaches.
         """
+        people = {name: [sample for sample in batch_data_samples if name in lightings_of(sample)]
+                  for name in feats}
         losses, outputs = {}, {}
         for name, x in feats.items():
-            with tap(self.head, self.output_layers) as outputs[name]:
-                own = self.head.loss(x, batch_data_samples, train_cfg=train_cfg)
-            if name in self.labelled:
-                losses.update({f'{name}.{key}': value for key, value in own.items()})
-        if self.well_lit_teacher:
-            losses.update(self.well_lit_teacher.loss(taps))
-        if self.distillation:
-            outputs = {name: [out[layer] for layer in self.output_layers] for name, out in outputs.items()}
-            losses.update(self.distillation(outputs, momentum, batch_data_samples))
+            own, outputs[name] = self._supervise(name, x, people[name], train_cfg)
+            losses.update({f'{name}.{key}': value for key, value in own.items()})
+        pairs = partners(batch_data_samples)
+        if self.well_lit_teacher and len(pairs['low_light']):
+            losses.update(self.well_lit_teacher.loss(
+                {name: {layer: select(x, pairs[name]) for layer, x in of.items()} for name, of in taps.items()}))
+        if self.distillation and 'low_light' in outputs:
+            losses.update(self.distillation(outputs, momentum, people['low_light'], pairs))
         if self.adversary:
             losses['loss_adversary'] = self.adversary(feats['low_light'][-1], feats['well_lit'][-1])
         return losses
+
+    def _supervise(self, name: str, feats: Sequence[Tensor], people: SampleList,
+                   train_cfg: OptConfigType) -> Tuple[dict, List[Tensor]]:
+        """The wrapped head's loss on the labelled people, and its output of all of them."""
+        labelled = [name in person.metainfo.get('labelled', LIGHTINGS) for person in people]
+        rows, rest = ([i for i, has in enumerate(labelled) if has is wanted] for wanted in (True, False))
+        losses, parts = {}, []
+        if rows:
+            with tap(self.head, self.output_layers) as output:
+                losses = self.head.loss(tuple(select(x, rows) for x in feats), [people[i] for i in rows],
+                                        train_cfg=train_cfg)
+            parts.append(output)
+        if rest:
+            with tap(self.head, self.output_layers) as output:
+                self.head.forward(tuple(select(x, rest) for x in feats))
+            parts.append(output)
+        order = np.argsort(rows + rest).tolist() if rows and rest else slice(None)
+        return losses, [torch.cat([part[layer] for part in parts])[order] for layer in self.output_layers]
+
+
+def lightings_of(sample: PoseDataSample) -> Sequence[str]:
+    """Lightings of a sample's images: its ``lighting``, or both."""
+    lighting = sample.metainfo.get('lighting', LIGHTINGS)
+    return (lighting, ) if isinstance(lighting, str) else lighting
+
+
+def partners(samples: SampleList) -> Dict[str, List[int]]:
+    """Where the images of the pairs are in the batch of each lighting: two lists of one length."""
+    present = [[name in lightings_of(sample) for name in LIGHTINGS] for sample in samples]
+    both = [i for i, has in enumerate(present) if all(has)]
+    return {name: [sum(has[column] for has in present[:i]) for i in both]
+            for column, name in enumerate(LIGHTINGS)}
+
+
+def select(batch: Tensor, indices: List[int]) -> Tensor:
+    """Rows of a batch; without a copy if they are all of them."""
+    return batch if len(indices) == len(batch) else batch[indices]
 
 
 class Distillation(nn.Module):
@@ -137,15 +173,16 @@ class Distillation(nn.Module):
         self.register_buffer('sigmas', torch.tensor(sigmas), persistent=False)
 
     def forward(self, outputs: Dict[str, List[Tensor]], momentum: Optional[List[Tensor]],
-                samples: SampleList) -> dict:
+                samples: SampleList, pairs: Dict[str, List[int]]) -> dict:
         """The loss, and the fraction of joints that each teacher supplied.
 
         Args:
             outputs (dict): Lighting to the head's output.
             momentum (list[Tensor], optional): The momentum teacher's; None during its burn-in,
                 in which the loss is 0.
-            samples (list[PoseDataSample]): B samples with ``gt_instances`` of ``bboxes`` and
-                ``bbox_scales``.
+            samples (list[PoseDataSample]): B samples, those with a low-light image, with
+                ``gt_instances`` of ``bboxes`` and ``bbox_scales``.
+            pairs (dict): Lighting to the rows of the pairs, as :func:`partners` gives them.
 
         Returns:
             dict: ``loss_distill``, ``taught_by_well_lit``, ``taught_by_momentum``.
@@ -155,11 +192,13 @@ class Distillation(nn.Module):
             # With a graph: distributed training waits for the gradient of every parameter.
             silent = 0 * sum(tensor.float().mean() for tensor in student)
             return dict(loss_distill=silent, taught_by_well_lit=silent.detach(), taught_by_momentum=silent.detach())
-        well_lit = [tensor.detach() for tensor in outputs['well_lit']]
+        has_partner = torch.zeros(len(samples), dtype=torch.bool, device=self.sigmas.device)
+        has_partner[pairs['low_light']] = True
+        well_lit = [tensor.detach().clone() for tensor in momentum]
+        for mine, theirs in zip(well_lit, outputs.get('well_lit', [])):
+            mine[pairs['low_light']] = theirs.detach()[pairs['well_lit']].to(mine)
         first, second = self.output.verdict(well_lit), self.output.verdict(momentum)
-        boxes, crops = _sizes(samples, self.sigmas)
-        agreement = similarity(first.position, second.position, boxes, crops, self.sigmas)
-        has_partner = torch.ones(len(student[0]), dtype=torch.bool, device=agreement.device)
+        agreement = similarity(first.position, second.position, *_sizes(samples, self.sigmas), self.sigmas)
         merged = merge_teachers(first, second, has_partner, agreement, self.min_confidence)
         target = choose(well_lit, momentum, merged.from_well_lit)
         distances = self.output.distances(student, target)
