@@ -63,7 +63,7 @@ def from_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
     official = _load(source, weights_only=True)
     state_dict = _checked_state_dict(source, official, _rename(model_shapes(), OFFICIAL_PARTS))
     meta = dict(epoch=_epoch(official), dataset_meta=parse_pose_metainfo(METAINFO))
-    return _save(dict(meta=meta, state_dict=_rename(state_dict, PARTS)), target)
+    return save_checkpoint(dict(meta=meta, state_dict=_rename(state_dict, PARTS)), target)
 
 
 def to_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
@@ -88,7 +88,16 @@ def to_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
     """
     ours = _load(source, pickle_module=WeightsPickle, weights_only=False)
     state_dict = _rename(_checked_state_dict(source, ours, model_shapes()), OFFICIAL_PARTS)
-    return _save(dict(epoch=_epoch(ours.get('meta')), state_dict=state_dict), target)
+    return save_checkpoint(dict(epoch=_epoch(ours.get('meta')), state_dict=state_dict), target)
+
+
+def load_weights(source: Union[str, Path]) -> StateDict:
+    """The state dict of a checkpoint of this package, safely; see :func:`to_official`.
+
+    Raises:
+        CheckpointError: As :func:`from_official`.
+    """
+    return _load(source, pickle_module=WeightsPickle, weights_only=False)['state_dict']
 
 
 @lru_cache(maxsize=None)
@@ -208,7 +217,12 @@ def _epoch(holder: Any) -> int:
     return epoch if isinstance(epoch, int) else 0
 
 
-def _save(checkpoint: dict, path: Union[str, Path]) -> dict:
+def save_checkpoint(checkpoint: dict, path: Union[str, Path]) -> dict:
+    """Write a checkpoint whole or not at all, and return it.
+
+    Raises:
+        CheckpointError: If the file cannot be written.
+    """
     with _replacing(Path(path)) as temporary, open(temporary, 'wb') as file:
         torch.save(checkpoint, file)
     return checkpoint
