@@ -52,7 +52,7 @@ class CPNCrop(BaseTransform):
         self.border = tuple(border)
 
     def transform(self, results: dict) -> dict:
-        corners = self._corners(results['bbox'][0])
+        corners = self._corners(results['bbox'][0], self._draw_scale())
         images = results['img']
         results['img'] = ([self._cut(image, corners) for image in images]
                           if isinstance(images, list) else self._cut(images, corners))
@@ -66,11 +66,16 @@ class CPNCrop(BaseTransform):
                        input_scale=scale, input_size=self.input_size)
         return results
 
-    def _corners(self, bbox: np.ndarray) -> np.ndarray:
+    def reach(self, results: dict) -> np.ndarray:
+        """Corners ((x0, y0), (x1, y1)) of the largest crop that may be drawn."""
+        largest = min(self.scale_range[1], self.max_scale) if self.scale_range else 1.
+        return self._corners(results['bbox'][0], largest)
+
+    def _corners(self, bbox: np.ndarray, scale: float) -> np.ndarray:
         """Corners of the crop in whole pixels: ((x0, y0), (x1, y1)), the second exclusive."""
         bbox = np.asarray(bbox, np.float64).reshape(2, 2)
         aspect = np.array(self.input_size) / max(self.input_size)
-        size = aspect * ((bbox[1] - bbox[0]) * self.growth / aspect).max() * self._draw_scale()
+        size = aspect * ((bbox[1] - bbox[0]) * self.growth / aspect).max() * scale
         center = bbox.mean(axis=0)
         corners = np.floor([center - size / 2, center + size / 2]).astype(int)
         corners[1] = np.maximum(corners[1], corners[0] + 1)

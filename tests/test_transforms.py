@@ -89,6 +89,9 @@ BOXES = [((60, 45), (40, 80), 0.), ((60, 45), (90, 50), 33.), ((5, 80), (60, 60)
 """Centre and size (x, y) in a frame of 120 x 90 pixels, and rotation in degrees."""
 
 
+AFFINE = dict(type='TopdownAffine', input_size=(24, 32))
+
+
 def placed(frame, box):
     centre, size, turn = box
     return dict(img=frame, bbox_center=np.float32([centre]), bbox_scale=np.float32([size]),
@@ -100,17 +103,29 @@ class TestSampledRegion:
     @pytest.mark.parametrize('box', BOXES)
     def test_the_crop_is_that_of_the_whole_frame(self, box):
         frame = image(high=4, size=(90, 120))
-        crop = TRANSFORMS.build(dict(type='TopdownAffine', input_size=(24, 32)))
-        whole, part = (crop.transform(ScaleToMean(input_size=size).transform(placed(frame, box)))['img']
-                       for size in (None, (24, 32)))
+        crop = TRANSFORMS.build(AFFINE)
+        whole, part = (crop.transform(ScaleToMean(crop=region).transform(placed(frame, box)))['img']
+                       for region in (None, AFFINE))
         np.testing.assert_array_equal(part, whole)
+
+    @pytest.mark.parametrize('scale_range', [None, (0.7, 1.35), (0.5, 0.9)])
+    @pytest.mark.parametrize('bbox', [(40, 20, 70, 80), (-20, 50, 30, 130), (110, 0, 119, 8), (200, 20, 230, 50)])
+    def test_the_official_crop_is_that_of_the_whole_frame(self, scale_range, bbox):
+        frame = image(high=4, size=(90, 120))
+        cfg = dict(type='CPNCrop', input_size=(24, 32), scale_range=scale_range)
+        crops = []
+        for region in (None, cfg):
+            np.random.seed(1)
+            results = dict(img=frame, bbox=np.float32([bbox]))
+            crops.append(TRANSFORMS.build(cfg).transform(ScaleToMean(crop=region).transform(results))['img'])
+        np.testing.assert_array_equal(*crops)
 
     def test_little_else_is_scaled(self):
         frame = image(1, 1, 4, size=(900, 1200))
-        out = ScaleToMean(input_size=(24, 32)).transform(placed(frame, BOXES[0]))['img']
+        out = ScaleToMean(crop=AFFINE).transform(placed(frame, BOXES[0]))['img']
         assert 60 * 80 < out.any(axis=2).sum() < 2 * 60 * 80
 
-    @pytest.mark.parametrize('step', [ScaleToMean(input_size=(24, 32)), AntiAlias((24, 32))])
+    @pytest.mark.parametrize('step', [ScaleToMean(crop=AFFINE), AntiAlias((24, 32))])
     def test_a_box_is_needed_first(self, step):
         with pytest.raises(KeyError, match='after GetBBoxCenterScale'):
             step.transform(dict(img=image()))

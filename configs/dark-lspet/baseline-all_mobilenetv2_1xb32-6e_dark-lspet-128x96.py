@@ -13,11 +13,13 @@ data_root = '{{$DATA_ROOT:data/dark-lspet}}'
 
 # The person's box is drawn first, so that only its region is scaled.
 input_size = _base_.codec.input_size
-scale_to_mean = dict(type='ScaleToMean', input_size=input_size)
 low_light = dict(
     type='OnLighting',
     lighting='low_light',
-    transforms=[scale_to_mean, dict(type='AntiAlias', input_size=input_size)])
+    transforms=[
+        dict(type='ScaleToMean', crop=dict(type='TopdownAffine', input_size=input_size)),
+        dict(type='AntiAlias', input_size=input_size),
+    ])
 after_loading = [*_base_.train_pipeline[3:6], low_light, *_base_.train_pipeline[6:]]
 train_pipeline = [dict(type='LoadPairedImages'), *after_loading]
 test_pipeline = [*_base_.test_pipeline[:2], _base_.test_pipeline[3], low_light, *_base_.test_pipeline[4:]]
