@@ -4,21 +4,59 @@ from typing import List, Sequence
 import torch
 from mmpose.registry import MODELS
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
-def gram(features: Tensor) -> Tensor:
-    """Gram matrices of feature maps, divided by the number of positions.
+class StyleDistance(torch.autograd.Function):
+    r"""Squared difference of Gram matrices: the sum over their cells, the mean over the batch.
 
-    Args:
-        features (Tensor): (B, C, H, W).
+    Legend: B: batch, C: channels, N: positions; A: student, W: teacher. Two ways to the same
+    number, with the fewest products of matrices that each needs:
 
-    Returns:
-        Tensor: (B, C, C), float32. The features are divided by sqrt(H W) *before* the
-        product, since conv1's plain Gram matrix exceeds the range of float16.
+    * :math:`A A^T - W W^T = (P Q^T + Q P^T) / 2` with P = A - W and Q = A + W: one product
+      of C x C.
+    * Where there are far fewer positions than channels, with products of N x N only:
+      :math:`|A A^T - W W^T|^2 = |A^T A|^2 + |W^T W|^2 - 2 |A^T W|^2`. The terms nearly cancel
+      for like styles, so that this is done in float64, and on the CPU only: GPUs are slow in it.
+
+    The gradient is :math:`4 (A A^T - W W^T) A / B`, by the same products.
+
+    Takes two (B, C, N) of the same floating type; the second gets no gradient.
     """
-    flat = features.float().flatten(2)
-    flat = flat / flat.shape[-1]**0.5
-    return flat @ flat.transpose(1, 2)
+
+    FEWER = 4
+    """How many times fewer positions than channels."""
+
+    @staticmethod
+    def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+        ctx.by_positions = student.device.type == 'cpu' and StyleDistance.FEWER * student.shape[2] <= student.shape[1]
+        forward = StyleDistance._by_positions if ctx.by_positions else StyleDistance._by_channels
+        return forward(ctx, student, teacher) / len(student)
+
+    @staticmethod
+    def _by_channels(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+        product = (student - teacher) @ (student + teacher).mT
+        difference = (product + product.mT) / 2
+        ctx.save_for_backward(student, difference)
+        return difference.square().sum()
+
+    @staticmethod
+    def _by_positions(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+        a, w = student.double(), teacher.double()
+        aa, wa = a.mT @ a, w.mT @ a
+        ctx.save_for_backward(a, w, aa, wa)
+        total = aa.square().sum() + (w.mT @ w).square().sum() - 2 * wa.square().sum()
+        return total.clamp(min=0).to(student)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, upstream: Tensor):
+        scale = 4 * upstream / len(ctx.saved_tensors[0])
+        if not ctx.by_positions:
+            student, difference = ctx.saved_tensors
+            return (scale * difference) @ student, None
+        a, w, aa, wa = ctx.saved_tensors
+        return torch.baddbmm(a @ (scale * aa), w, scale * wa, alpha=-1).to(upstream.dtype), None
 
 
 @MODELS.register_module()
@@ -68,8 +106,11 @@ class GramLoss(nn.Module):
         if low.shape != well.shape:
             raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, '
                              f'well lit {tuple(well.shape)}')
+        channels, positions = low.shape[1], low.shape[2] * low.shape[3]
         with torch.autocast(low.device.type, enabled=False):
-            return (gram(well.detach()) - gram(low)).square().mean()
+            # float32: conv1's Gram matrix exceeds the range of float16.
+            distance = StyleDistance.apply(low.float().flatten(2), well.detach().float().flatten(2))
+            return distance / (channels * positions)**2
 
 
 @MODELS.register_module()

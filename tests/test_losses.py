@@ -2,9 +2,10 @@
 import pytest
 import torch
 
-from exlpose_mm.losses import GramLoss
+from exlpose_mm.losses import GramLoss, StyleDistance
 
-SHAPES = [(4, 8, 6), (16, 4, 3), (32, 2, 2)]
+# The last has fewer positions than a quarter of its channels, the one before has more.
+SHAPES = [(4, 8, 6), (16, 4, 3), (12, 2, 2), (32, 2, 2)]
 
 
 def features(batch=3, requires_grad=False, scale=1.):
@@ -78,5 +79,29 @@ def test_half_precision_features_do_not_overflow(dtype):
 def test_shapes_that_differ():
     with pytest.raises(ValueError, match=r'\(3, 4, 8, 6\).*\(3, 4, 8, 5\)'):
         GramLoss()(features()[:1], [features()[0][..., :5]])
-    with pytest.raises(ValueError, match='3 low-light layers against 2'):
+    with pytest.raises(ValueError, match='4 low-light layers against 2'):
         GramLoss()(features(), features()[:2])
+
+
+@pytest.mark.parametrize('shape', [(3, 5, 7), (3, 9, 2)])
+def test_gradcheck_of_both_ways(shape):
+    torch.manual_seed(0)
+    student, teacher = (torch.randn(shape, dtype=torch.float64) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda x: StyleDistance.apply(x, teacher), student.requires_grad_())
+
+
+@pytest.mark.parametrize('alike', [1e-1, 1e-3, 1e-5])
+@pytest.mark.parametrize('shape', [(2, 64, 8), (2, 16, 40)])
+def test_no_cancellation_for_different_features_of_like_style(shape, alike):
+    """In float32, against float64 Gram matrices: value and gradient."""
+    torch.manual_seed(0)
+    teacher = torch.randn(shape) + 2
+    student = (teacher[..., torch.randperm(shape[2])] * (1 + alike)).requires_grad_()
+    got = StyleDistance.apply(student, teacher)
+    got_grad, = torch.autograd.grad(got, student)
+    exact = student.detach().double().requires_grad_()
+    want = (exact @ exact.mT - teacher.double() @ teacher.double().mT).square().sum() / len(exact)
+    want_grad, = torch.autograd.grad(want, exact)
+    assert got.item() == pytest.approx(want.item(), rel=max(1e-5, 1e-6 / alike))
+    bound = max(1e-4, 1e-5 / alike) * want_grad.abs().max().item()
+    torch.testing.assert_close(got_grad.double(), want_grad, rtol=0, atol=bound)

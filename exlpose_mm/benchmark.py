@@ -1,0 +1,238 @@
+"""How fast it is: each task against a yardstick that is measured beside it, in turns.
+
+A ratio of two things measured in one run says more than seconds: both saw the same machine in the
+same mood. Seconds are printed for orientation.
+"""
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Callable, Dict, List, Sequence
+
+import cv2
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DefaultScope
+from mmpose.registry import DATASETS, MODELS
+from torch import Tensor, nn
+
+from .deployment import plain_config
+from .lighting import LIGHTINGS, lighting, tap
+from .losses import GramLoss
+from .model_zoo import strip_init_cfg
+
+Task = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A task's cost over its yardstick's.
+
+    Args:
+        name (str): What was compared.
+        median, low, high (float): Of the ratios of the single repeats.
+        task, yardstick (float): Median cost of each.
+        unit (str): Of the costs: s or MB.
+    """
+    name: str
+    median: float
+    low: float
+    high: float
+    task: float
+    yardstick: float
+    unit: str = 's'
+
+
+def compare(name: str, task: Task, yardstick: Task, repeats: int = 5, device: str = 'cpu') -> Ratio:
+    """Time two tasks in turns, after one run of each that does not count."""
+    task(), yardstick()
+    pairs = np.array([(seconds(task, device), seconds(yardstick, device)) for _ in range(repeats)])
+    ratios = pairs[:, 0] / pairs[:, 1]
+    return Ratio(name, float(np.median(ratios)), float(ratios.min()), float(ratios.max()),
+                 *map(float, np.median(pairs, axis=0)))
+
+
+def seconds(task: Task, device: str = 'cpu') -> float:
+    """Wall time of one run, on a GPU by its events."""
+    if not device.startswith('cuda'):
+        start = time.perf_counter()
+        task()
+        return time.perf_counter() - start
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    task()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000
+
+
+def sample_cost(config: Config, repeats: int) -> Ratio:
+    """A paired training sample against decoding its two files and resizing two crops."""
+    dataset = build_dataset(config)
+    size = tuple(config.codec.input_size)
+    infos = [dataset.get_data_info(i) for i in range(min(len(dataset), 8))]
+    files = [[np.fromfile(info[key], np.uint8) for key in ('img_path', 'well_lit_path')] for info in infos]
+
+    def bare() -> None:
+        for info, buffers in zip(infos, files):
+            left, top, right, bottom = info['bbox'][0].astype(int).clip(0)
+            for buffer in buffers:
+                crop = cv2.imdecode(buffer, cv2.IMREAD_COLOR)[top:bottom + 1, left:right + 1]
+                cv2.resize(crop.astype(np.float32), size)
+
+    return compare('paired sample / decoding two files and two warps',
+                   lambda: [dataset[i] for i in range(len(infos))], bare, repeats)
+
+
+def step_costs(config: Config, batch: int, repeats: int, device: str) -> List[Ratio]:
+    """The paired step against two plain ones; the style loss against the step and against loops."""
+    data = load_batch(config, batch)
+    paired = Stepper(config, data, device)
+    plain = PlainStepper(config, data, device)
+    results = [compare('paired step / two plain steps', paired.step, plain.step, repeats, device)]
+    if paired.model.head.well_lit_teacher:
+        features = paired.tapped()
+        style = paired.model.head.well_lit_teacher.loss_module
+        results += [
+            compare('style loss / paired step', partial(backward, style, features), paired.step, repeats, device),
+            compare('style loss / sample by sample', partial(backward, style, features),
+                    partial(backward, looped_gram, features), repeats, device)]
+    return results
+
+
+def compare_steps(config: Config, other: Config, batch: int, repeats: int, device: str) -> List[Ratio]:
+    """One training step of a config against one of another: time and peak memory."""
+    steppers = [Stepper(c, load_batch(c, batch), device) for c in (config, other)]
+    ours, theirs = (peak_memory(c, batch, device) for c in (config, other))
+    return [compare('step / other step', steppers[0].step, steppers[1].step, repeats, device),
+            Ratio('memory of step / other step', *[ours / theirs] * 3, ours, theirs, 'MB')]
+
+
+def latency_cost(config: Config, repeats: int, device: str, images: int = 8) -> Ratio:
+    """The deployed student against MMPose's own model of the same network, forward only."""
+    scope = DefaultScope.overwrite_default_scope('mmpose')
+    with scope:
+        deployed, stock = (build_model(plain_config(config).model).to(device).eval() for _ in range(2))
+    width, height = config.codec.input_size
+    x = torch.rand(images, 3, height, width, device=device)
+    with torch.no_grad():
+        return compare('deployed student / MMPose model', lambda: deployed(x, None, mode='tensor'),
+                       lambda: stock(x, None, mode='tensor'), repeats, device)
+
+
+class Stepper:
+    """Training steps of a config's model on one batch that stays the same."""
+
+    def __init__(self, config: Config, data: dict, device: str) -> None:
+        self.model = build_model(config.model).to(device).train()
+        self.data = data
+        self.optimizer = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], lr=1e-5)
+        if getattr(self.model, 'momentum_teacher', None) is not None:
+            for _ in range(self.model.momentum_teacher.burn_in + 1):
+                self.model.momentum_teacher.update(self.model.network)
+
+    def step(self) -> None:
+        """Forward, backward, one step of the optimiser, and the momentum teacher's update."""
+        self._backward(self.model.data_preprocessor(self.data, True))
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if getattr(self.model, 'momentum_teacher', None) is not None:
+            self.model.momentum_teacher.update(self.model.network)
+
+    def _backward(self, batch: dict) -> None:
+        self.model.parse_losses(self.model(**batch, mode='loss'))[0].backward()
+
+    def tapped(self) -> Dict[str, List[Tensor]]:
+        """What both lightings leave in the taps of the well-lit teacher."""
+        batch = self.model.data_preprocessor(self.data, True)
+        features = {}
+        with torch.no_grad():
+            for name in LIGHTINGS:
+                with lighting(self.model, name), tap(self.model.backbone, self.model.head.taps) as outputs:
+                    self.model.backbone(batch['inputs'][name])
+                features[name] = [x.clone().requires_grad_(name == 'low_light') for x in outputs.values()]
+        return features
+
+
+class PlainStepper(Stepper):
+    """The same network without lightings and teachers: a step for each of a pair's images."""
+
+    def __init__(self, config: Config, data: dict, device: str) -> None:
+        plain = plain_config(config)
+        super().__init__(plain, data, device)
+
+    def step(self) -> None:
+        for name in LIGHTINGS:
+            images = dict(inputs=self.data['inputs'][name], data_samples=self.data['data_samples'])
+            self._backward(self.model.data_preprocessor(images, True))
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+
+def backward(loss: Callable, features: Dict[str, List[Tensor]]) -> None:
+    """Forward and backward pass of a loss of two lists of features."""
+    sum(loss(features['low_light'], features['well_lit'])).backward()
+
+
+def looped_gram(low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> List[Tensor]:
+    """The style loss as the paper writes it: one Gram matrix after the other."""
+    losses = []
+    for low, well in zip(low_light, well_lit):
+        positions = low.shape[2] * low.shape[3]
+        for a, b in zip(low.flatten(2), well.detach().flatten(2)):
+            losses.append(((b @ b.T - a @ a.T)**2).mean() / positions**2 / len(low) / len(low_light))
+    return losses
+
+
+def build_model(config: dict) -> nn.Module:
+    """A model with random weights, which needs no download."""
+    config = Config(dict(model=config)).model
+    strip_init_cfg(config)
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return MODELS.build(config)
+
+
+def build_dataset(config: Config):
+    """The config's training data."""
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return DATASETS.build(config.train_dataloader.dataset)
+
+
+def load_batch(config: Config, size: int) -> dict:
+    """The first samples of the training data, again and again if there are too few."""
+    dataset = build_dataset(config)
+    return pseudo_collate([dataset[i % len(dataset)] for i in range(size)])
+
+
+def peak_memory(config: Config, batch: int, device: str) -> float:
+    """Most memory, in MB, that a process of its own needs for two training steps."""
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        return pool.apply(_peak, (config.to_dict(), batch, device, torch.get_num_threads()))
+
+
+def _peak(config: dict, batch: int, device: str, threads: int) -> float:
+    torch.set_num_threads(threads)
+    config = Config(config)
+    stepper = Stepper(config, load_batch(config, batch), device)
+    stepper.step(), stepper.step()
+    if device.startswith('cuda'):
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == 'darwin' else 2**10)
+
+
+def text_table(ratios: Sequence[Ratio]) -> str:
+    """A Markdown table."""
+    rows = ['| task / yardstick | ratio | spread | task | yardstick |', '|---|--:|--:|--:|--:|']
+    rows += [f'| {r.name} | {r.median:.3f} | {r.low:.3f} to {r.high:.3f} | {r.task:.4g} {r.unit} | '
+             f'{r.yardstick:.4g} {r.unit} |' for r in ratios]
+    return '\n'.join(rows)
+
+
+def as_json(ratios: Sequence[Ratio]) -> List[dict]:
+    """The same for a file."""
+    return [asdict(r) for r in ratios]

@@ -1,0 +1,61 @@
+"""Measures what a config costs, each part against a yardstick in the same run; table and JSON."""
+import argparse
+import os
+import platform
+import tempfile
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.fileio import dump
+
+from exlpose_mm.benchmark import (as_json, compare_steps, latency_cost, sample_cost, step_costs,
+                                  text_table)
+from exlpose_mm.camera import darken
+from exlpose_mm.pair_making import FRAME
+from exlpose_mm.synthetic import write_dataset
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('config', help='of a model with LSBN and a DualTeacherHead')
+    parser.add_argument('--against', metavar='CONFIG', help="compare training steps with this config's instead")
+    parser.add_argument('--data-root', help='paired data; by default six drawn pairs of the size of ExLPose')
+    parser.add_argument('--batch-size', type=int, default=8, help='pairs')
+    parser.add_argument('--repeats', type=int, default=7)
+    parser.add_argument('--threads', type=int, default=os.cpu_count())
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--out', default='work_dirs/benchmark.json')
+    return parser.parse_args(argv)
+
+
+def measure(args):
+    config = Config.fromfile(args.config)
+    if args.against:
+        other = Config.fromfile(args.against)
+        return compare_steps(config, other, args.batch_size, args.repeats, args.device)
+    return [
+        sample_cost(config, args.repeats),
+        *step_costs(config, args.batch_size, args.repeats, args.device),
+        latency_cost(config, args.repeats, args.device),
+    ]
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        root = args.data_root or folder
+        if not args.data_root:
+            write_dataset(root, 3, 3, 0, FRAME, darken)
+        os.environ['DATA_ROOT'] = root
+        ratios = measure(args)
+    print(f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
+          f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}')
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    dump(as_json(ratios), args.out, indent=1)
+
+
+if __name__ == '__main__':
+    main()
