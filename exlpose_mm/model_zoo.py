@@ -18,7 +18,7 @@ HEADER = """# Configs
 Every shipped config, written by `tools/list_configs.py`. A name reads
 `<method>_<head>_<backbone>_<GPUs>xb<pairs a batch>-<epochs>e_<data set>-<input h>x<w>`.
 
-* Parameters include both copies of LSBN and a discriminator, if there is one.
+* Parameters include both copies of LSBN, a discriminator and the momentum teacher's average, if there is one.
 * GFLOPs are 10^9 multiply-accumulates of one forward pass of one crop; a flip test takes two.
 * AP is the paper's own on LL-A with annotated boxes, in percent, as a later paper quotes it. It
   was not measured with this code, for which no weights are published.

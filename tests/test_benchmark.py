@@ -1,0 +1,49 @@
+"""The benchmark: what it compares, and that every part of it runs."""
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from exlpose_mm import GramLoss, benchmark
+from exlpose_mm.benchmark import compare, compare_steps, latency_cost, looped_gram, sample_cost, step_costs
+from test_configs import load
+
+DEMO = 'demo/exlpose_r18_1xb16-10e_demo-128x96.py'
+
+
+def test_task_and_yardstick_take_turns(monkeypatch):
+    calls, clock = [], itertools.cycle([3., 1., 8., 2., 5., 5.])
+
+    def seconds(task, device):
+        task()
+        return next(clock)
+
+    monkeypatch.setattr(benchmark, 'seconds', seconds)
+    found = compare('a / b', lambda: calls.append('a'), lambda: calls.append('b'), repeats=3)
+    assert ''.join(calls) == 'abababab'
+    assert (found.median, found.low, found.high) == (3., 1., 4.)
+    assert (found.task, found.yardstick) == (5., 2.)
+
+
+def test_every_part_is_measured(exlpose_root, monkeypatch):
+    config = load(DEMO, exlpose_root, monkeypatch)
+    found = [sample_cost(config, 1), *step_costs(config, 2, 1, 'cpu'), latency_cost(config, 1, 'cpu', images=2)]
+    assert [ratio.name.split(' / ')[0] for ratio in found] == [
+        'paired sample', 'paired step', 'style loss', 'style loss', 'deployed student']
+    assert all(np.isfinite(r.median) and r.median > 0 and r.low <= r.median <= r.high for r in found)
+    assert benchmark.text_table(found).count('\n') == 1 + len(found)
+    assert benchmark.as_json(found)[0]['unit'] == 's'
+
+
+def test_two_configs_in_time_and_memory(exlpose_root, monkeypatch):
+    config = load(DEMO, exlpose_root, monkeypatch)
+    time, memory = compare_steps(config, config, 2, 1, 'cpu')
+    assert time.median > 0 and memory.unit == 'MB'
+    assert 100 < memory.task < 10000 and memory.median == pytest.approx(1, abs=0.3)
+
+
+def test_the_loops_are_the_style_loss():
+    torch.manual_seed(0)
+    low, well = ([torch.randn(2, 5, 4, 3), torch.randn(2, 16, 2, 2)] for _ in range(2))
+    assert sum(looped_gram(low, well)).item() == pytest.approx(sum(GramLoss(1.)(low, well)).item(), rel=1e-4)
