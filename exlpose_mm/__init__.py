@@ -15,8 +15,9 @@ from .hooks import InitialValHook, MomentumTeacherHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
-from .transforms import (AddMomentumView, AntiAlias, LoadPairedImages, OnLighting, OnStudent, PackPairedInputs,
-                         ScaleToMean, TagLighting, ThinPhotons)
+from .photometry import AntiAlias, ScaleToMean, ThinPhotons
+from .transforms import (AddMomentumView, LoadPairedImages, OnLighting, OnStudent, PackPairedInputs,
+                         TagLighting)
 
 __version__ = '0.1.0'
 

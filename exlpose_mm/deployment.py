@@ -9,7 +9,8 @@ from torch import Tensor
 from .checkpoints import CheckpointError, load_weights, save_checkpoint
 from .lighting import LIGHTINGS, check_lighting
 
-DROPPED = ('momentum_teacher.', 'head.well_lit_teacher.', 'head.distillation.', 'head.adversary.', 'data_preprocessor.')
+DROPPED = ('momentum_teacher.', 'head.well_lit_teacher.', 'head.distillation.', 'head.adversary.',
+           'data_preprocessor.')
 """Parts of the state dict that only training needs."""
 
 
@@ -64,9 +65,11 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
         'type': 'TopdownPoseEstimator',
         'data_preprocessor': plain['model']['data_preprocessor'][name],
         'head': _without_lsbn(plain['model']['head']['head'])}
-    plain['default_hooks'] = {key: hook for key, hook in plain.get('default_hooks', {}).items() if key != 'checkpoint'}
+    plain['default_hooks'] = {key: hook for key, hook in plain.get('default_hooks', {}).items()
+                              if key != 'checkpoint'}
     plain['test_dataloader'] = _replace(
-        plain['test_dataloader'], lambda node: dict(node, lighting=name) if node.get('type') == 'TagLighting' else node)
+        plain['test_dataloader'],
+        lambda d: dict(d, lighting=name) if d.get('type') == 'TagLighting' else d)
     return Config(plain)
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from .datasets import ExLPoseDataset
 from .lighting import check_lighting
-from .transforms import ImageError, ScaleToMean, load_image
+from .photometry import ScaleToMean
+from .transforms import ImageError, load_image
 
 __all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people']
 
@@ -64,7 +65,7 @@ def list_images(ann_file: str, data_root: Optional[str], lighting: str) -> Dict[
 def read_image(path: str, lighting: str) -> np.ndarray:
     """Read an image for a detector of ordinary photographs.
 
-    Low light is brightened by :class:`~exlpose_mm.transforms.ScaleToMean`, as for the pose
+    Low light is brightened by :class:`~exlpose_mm.ScaleToMean`, as for the pose
     network, and then clipped.
 
     Returns:

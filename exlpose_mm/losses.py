@@ -29,7 +29,8 @@ class StyleDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
-        ctx.by_positions = student.device.type == 'cpu' and StyleDistance.FEWER * student.shape[2] <= student.shape[1]
+        channels, positions = student.shape[1:]
+        ctx.by_positions = student.device.type == 'cpu' and StyleDistance.FEWER * positions <= channels
         forward = StyleDistance._by_positions if ctx.by_positions else StyleDistance._by_channels
         return forward(ctx, student, teacher) / len(student)
 

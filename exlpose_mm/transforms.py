@@ -3,13 +3,12 @@
 A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose's geometric
 transforms take such a list as frames of one scene and move both alike.
 """
-from typing import Callable, List, Optional, Sequence, Tuple
+from typing import Callable, List, Optional, Sequence
 
-import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms import Compose
-from mmpose.datasets.transforms import LoadImage, PackPoseInputs, TopdownAffine
+from mmpose.datasets.transforms import LoadImage, PackPoseInputs
 from mmpose.registry import TRANSFORMS
 
 from .lighting import LIGHTINGS, check_lighting
@@ -98,8 +97,8 @@ class OnLighting(BaseTransform):
     def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
         after = self.transforms({**results, 'img': image, 'lighting': self.lighting})['img']
         if after.shape[:2] != image.shape[:2]:
-            raise ValueError(f'{type(self).__name__} takes photometric transforms, but {self.transforms} turned '
-                             f'{image.shape} into {after.shape}')
+            raise ValueError(f'{type(self).__name__} takes photometric transforms, but {self.transforms} '
+                             f'turned {image.shape} into {after.shape}')
         return after
 
 
@@ -140,180 +139,6 @@ class OnStudent(OnLighting):
 
     def _concerns(self, index: int, lighting: str) -> bool:
         return index == 0
-
-
-@TRANSFORMS.register_module()
-class ThinPhotons(BaseTransform):
-    """Darken a dark image as less light would: each of its counts survives with some probability.
-
-    A Poisson count thinned binomially is the Poisson count of less light, noise included; a
-    frame multiplied by a factor keeps its signal-to-noise ratio instead. A DN is taken for a
-    photon, though demosaicing and gain make it something else. With ``person`` only the box
-    of the person loses light, as in DA-LLPose's person-specific darkening, from which the
-    defaults are (Ai et al., ECCV 2024: box times 1.5, probability 0.5, factor 0.1 to 0.5).
-
-    Required keys: ``img``, (H, W, 3) uint8, not yet scaled, and with ``person`` also ``bbox``.
-    It draws from numpy's global state.
-
-    Args:
-        keep (tuple[float]): Range of the probability, drawn uniformly.
-        prob (float): Of thinning at all.
-        person (bool): Thin only the person's box.
-        scale (float): The box is enlarged by this factor.
-
-    Raises:
-        ValueError: If not 0 < low <= high <= 1, ``prob`` is no probability, ``scale`` is not
-            positive, or an image is not uint8.
-    """
-
-    def __init__(self, keep: Tuple[float, float] = (0.1, 0.5), prob: float = 0.5, person: bool = True,
-                 scale: float = 1.5) -> None:
-        if len(keep) != 2 or not 0 < keep[0] <= keep[1] <= 1 or not 0 <= prob <= 1 or not scale > 0:
-            raise ValueError('ThinPhotons takes keep = (low, high) with 0 < low <= high <= 1, a probability and '
-                             f'a positive scale, got keep={keep}, prob={prob}, scale={scale}')
-        self.keep, self.prob, self.person, self.scale = tuple(keep), prob, person, scale
-
-    def transform(self, results: dict) -> dict:
-        image = results['img']
-        if image.dtype != np.uint8:
-            raise ValueError(f'ThinPhotons counts photons of a uint8 image, got {image.dtype}: put it before '
-                             'ScaleToMean')
-        if np.random.rand() >= self.prob:
-            return results
-        thinned = image.copy()
-        part = thinned[self._region(results)]
-        counts = part[part > 0]
-        part[part > 0] = np.random.binomial(counts, np.random.uniform(*self.keep))
-        results['img'] = thinned
-        return results
-
-    def _region(self, results: dict) -> Tuple[slice, slice]:
-        if not self.person:
-            return np.s_[:, :]
-        box = np.reshape(results['bbox'][0], (2, 2))
-        centre, reach = box.mean(axis=0), self.scale * (box[1] - box[0]) / 2
-        (left, top), (right, bottom) = (np.rint(corner).astype(int).clip(0) for corner in (centre - reach, centre + reach))
-        return slice(top, bottom), slice(left, right)
-
-
-@TRANSFORMS.register_module()
-class ScaleToMean(BaseTransform):
-    """Scale every channel of the whole frame to a given mean (paper, section 5).
-
-    The image is multiplied by ``255 * mean / (channel mean)``, in float32, not clipped. It
-    belongs before cropping: the mean is the frame's, not the person's. A channel that is
-    zero everywhere stays zero.
-
-    Args:
-        mean (float): Wanted mean as a share of 255. Defaults to 0.4, the paper's.
-        crop (dict, optional): Config of the ``TopdownAffine`` or
-            :class:`~exlpose_mm.CPNCrop` that follows. Then only what it can sample is scaled and
-            the rest is zero, which is faster; it belongs after every step that changes the
-            person's box. See :func:`sampled_region`.
-
-    Raises:
-        ValueError: If ``mean`` is not in (0, 1].
-        KeyError: If ``crop`` is a ``TopdownAffine`` and the sample has no ``bbox_scale`` yet.
-    """
-
-    def __init__(self, mean: float = 0.4, crop: Optional[dict] = None) -> None:
-        if not 0 < mean <= 1:
-            raise ValueError(f'ScaleToMean takes a mean in (0, 1], got {mean}')
-        self.mean = mean
-        self.crop = crop and TRANSFORMS.build(crop)
-
-    def transform(self, results: dict) -> dict:
-        image = results['img']
-        channel_means = np.array(cv2.mean(image)[:3])
-        gain = (255 * self.mean / np.where(channel_means > 0, channel_means, np.inf)).astype(np.float32)
-        if self.crop is None:
-            results['img'] = _times(image, gain)
-        else:
-            region = sampled_region(results, self.crop)
-            results['img'] = np.zeros(image.shape, np.float32)
-            results['img'][region] = _times(image[region], gain)
-        return results
-
-
-def _times(image: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """An image (H, W, 3) times a gain (3, ), float32; by table if it is uint8, seven times as fast."""
-    if image.dtype != np.uint8 or not image.size:
-        return image * gain
-    return cv2.LUT(image, (np.arange(256, dtype=np.float32)[:, None] * gain)[None])
-
-
-@TRANSFORMS.register_module()
-class AntiAlias(BaseTransform):
-    """Average the pixels that a following ``TopdownAffine`` would skip.
-
-    It samples bilinearly: where the crop shrinks s times, only some 2 x 2 of s x s pixels reach
-    the network. Well lit, the others tell little more; in the dark they hold most of the
-    photons. This blurs the region that will be sampled with a Gaussian of
-    ``sigma * sqrt(s^2 - 1)`` pixels, which leaves the rest zero, and does nothing where s <= 1. Neither the paper nor its
-    code does so. It belongs after every step that changes the person's box.
-
-    Required keys: ``img``, (H, W, 3); ``bbox_center``, ``bbox_scale``, ``bbox_rotation`` (if
-    any). Modified key: ``img``, float32 if blurred.
-
-    Args:
-        input_size (tuple[int]): (w, h) of the ``TopdownAffine``.
-        sigma (float): Defaults to 0.5.
-
-    Raises:
-        ValueError: If ``sigma`` is not positive.
-        KeyError: If the sample has no ``bbox_center`` yet.
-    """
-
-    def __init__(self, input_size: Tuple[int, int], sigma: float = 0.5) -> None:
-        if not sigma > 0:
-            raise ValueError(f'AntiAlias takes a positive sigma, got {sigma}')
-        self.crop, self.sigma = TopdownAffine(input_size), sigma
-
-    def transform(self, results: dict) -> dict:
-        image = results['img']
-        region = sampled_region(results, self.crop)
-        shrinks = _affine_box(results, self.crop)[0] / self.crop.input_size[0]
-        if shrinks > 1 and image[region].size:
-            sigma = self.sigma * np.sqrt(shrinks**2 - 1)
-            results['img'] = np.zeros(image.shape, np.float32)
-            results['img'][region] = cv2.GaussianBlur(image[region].astype(np.float32), (0, 0), sigma)
-        return results
-
-
-def sampled_region(results: dict, crop: BaseTransform) -> Tuple[slice, slice]:
-    """Rows and columns of the image that a crop can sample, cut at the frame.
-
-    Args:
-        results (dict): With ``img`` and what the crop needs: ``bbox``, or for ``TopdownAffine``
-            ``bbox_center`` and ``bbox_scale`` (1, 2) in pixels and, if any, ``bbox_rotation``
-            (1, ) in degrees. Its region has a margin of two network pixels.
-        crop (BaseTransform): A ``TopdownAffine``, or a transform with a method ``reach`` that
-            takes results and returns corners ((x0, y0), (x1, y1)).
-
-    Raises:
-        KeyError: If the person's box is not there yet.
-    """
-    corners = crop.reach(results) if hasattr(crop, 'reach') else _affine_reach(results, crop)
-    (left, top), (right, bottom) = np.clip(corners, 0, results['img'].shape[1::-1])
-    return slice(top, bottom), slice(left, right)
-
-
-def _affine_reach(results: dict, crop: TopdownAffine) -> np.ndarray:
-    box = _affine_box(results, crop)
-    turn = np.deg2rad(results.get('bbox_rotation', [0.])[0])
-    rotation = np.abs([[np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    reach = rotation @ box / 2 + 2 + 2 * box[0] / crop.input_size[0]
-    center = results['bbox_center'][0]
-    return np.array([np.floor(center - reach), np.ceil(center + reach) + 1]).astype(int)
-
-
-def _affine_box(results: dict, crop: TopdownAffine) -> np.ndarray:
-    """Width and height, in pixels of the image, of what becomes the network's input."""
-    if 'bbox_scale' not in results:
-        raise KeyError('there is no bbox_scale yet: this step belongs after GetBBoxCenterScale and '
-                       'RandomBBoxTransform')
-    width, height = crop.input_size
-    return crop._fix_aspect_ratio(results['bbox_scale'], aspect_ratio=width / height)[0]
 
 
 @TRANSFORMS.register_module()

@@ -20,9 +20,9 @@ class DualTeacherHead(BaseHead):
     """Wraps any MMPose head and trains it on both lightings, with optional teachers.
 
     The wrapped head's own loss is taken for each lighting with equal weight (paper, section 4),
-    of those samples whose labels may be used (:class:`~exlpose_mm.PackPairedInputs`). With the well-lit teacher and :class:`~exlpose_mm.losses.GramLoss` this is
-    ExLPose's training; without a teacher it is the same network trained on both lightings.
-    Prediction is the wrapped head's.
+    of those samples whose labels may be used (:class:`~exlpose_mm.PackPairedInputs`). With the
+    well-lit teacher and :class:`~exlpose_mm.losses.GramLoss` this is ExLPose's training; without a
+    teacher it is the same network trained on both lightings. Prediction is the wrapped head's.
 
     The momentum teacher, which the paper has not, adds a target for the low-light output: see
     :class:`Distillation`.
@@ -191,7 +191,8 @@ class Distillation(nn.Module):
         if momentum is None:
             # With a graph: distributed training waits for the gradient of every parameter.
             silent = 0 * sum(tensor.float().mean() for tensor in student)
-            return dict(loss_distill=silent, taught_by_well_lit=silent.detach(), taught_by_momentum=silent.detach())
+            nobody = silent.detach()
+            return dict(loss_distill=silent, taught_by_well_lit=nobody, taught_by_momentum=nobody)
         has_partner = torch.zeros(len(samples), dtype=torch.bool, device=self.sigmas.device)
         has_partner[pairs['low_light']] = True
         well_lit = [tensor.detach().clone() for tensor in momentum]
