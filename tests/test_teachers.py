@@ -227,6 +227,10 @@ class TestTraining:
         assert mixed['taught_by_well_lit'].item() == pytest.approx(2 / 3)
         assert mixed['taught_by_momentum'].item() == pytest.approx(1 / 3)
 
+    def test_all_defaults(self):
+        model = build(head={**model_cfg()['head'], 'momentum_teacher': {}})
+        assert model.momentum_teacher.burn_in == 0 and model.head.distillation.loss_weight == 1
+
     def test_a_checkpoint_holds_it(self):
         model = with_teacher()
         model.momentum_teacher.update(model.network)

@@ -48,9 +48,9 @@ class DualTeacherHead(BaseHead):
         super().__init__()
         self.head = MODELS.build(head)
         self.well_lit_teacher = well_lit_teacher and WellLitTeacher(**well_lit_teacher)
-        self.momentum_teacher_cfg = momentum_teacher and dict(momentum_teacher)
-        self.distillation = None
-        if momentum_teacher:
+        self.momentum_teacher_cfg, self.distillation = None, None
+        if momentum_teacher is not None:
+            self.momentum_teacher_cfg = dict(momentum_teacher)
             self.distillation = Distillation(self.head, **self.momentum_teacher_cfg.pop('loss', {}))
         self.adversary = adversary and MODELS.build(adversary)
 
