@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from .deployment import plain_config
 from .lighting import LIGHTINGS, lighting, tap
-from .losses import GramLoss
 from .model_zoo import strip_init_cfg
 
 Task = Callable[[], object]
@@ -114,9 +113,7 @@ def compare_steps(config: Config, other: Config, batch: int, repeats: int, devic
 
 def latency_cost(config: Config, repeats: int, device: str, images: int = 8) -> Ratio:
     """The deployed student against MMPose's own model of the same network, forward only."""
-    scope = DefaultScope.overwrite_default_scope('mmpose')
-    with scope:
-        deployed, stock = (build_model(plain_config(config).model).to(device).eval() for _ in range(2))
+    deployed, stock = (build_model(plain_config(config).model).to(device).eval() for _ in range(2))
     width, height = config.codec.input_size
     x = torch.rand(images, 3, height, width, device=device)
     with torch.no_grad():

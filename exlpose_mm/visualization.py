@@ -80,15 +80,17 @@ def draw_people(models: Sequence[torch.nn.Module], infos: Sequence[dict], crop: 
     """
     path, partner = infos[0]['img_path'], infos[0].get('well_lit_path')
     dark = cv2.imread(path)
+    lifted = lift(dark)
     boxes = np.concatenate([info['bbox'] for info in infos])
     window = _window(boxes, dark.shape[:2]) if crop else np.s_[:, :]
     line_width = max(1, round(max(dark[window].shape) / 200))
     panels = [dark]
     for model in models:
         predicted = merge_data_samples(inference_topdown(model, path, boxes))
-        panels.append(draw_poses(lift(dark), predicted, model.dataset_meta, line_width=line_width))
-    panels.append(draw_poses(lift(dark) if partner is None else cv2.imread(partner), collate_people(infos),
-                             models[0].dataset_meta, ground_truth=True, line_width=line_width))
+        panels.append(draw_poses(lifted, predicted, model.dataset_meta, line_width=line_width))
+    labelled = lifted if partner is None else cv2.imread(partner)
+    panels.append(draw_poses(labelled, collate_people(infos), models[0].dataset_meta, ground_truth=True,
+                             line_width=line_width))
     return np.hstack([panel[window] for panel in panels])
 
 

@@ -18,7 +18,7 @@ def parse_args(argv=None):
     parser.add_argument('--analog-gain', type=float, required=True, help='gain of the frames, in dB')
     parser.add_argument('--preset', choices=PRESETS, nargs='+', default=['exlpose-hard'],
                         help='camera to compare with, one for all frames or one for each; a fit starts '
-                        'from the first')
+                        "from the first one's sensor")
     parser.add_argument('--colours', choices=PATTERNS, metavar='PATTERN',
                         help="find each frame's white balance and colour matrix; the colours of the sensor's "
                         f'first 2 x 2 pixels: {", ".join(PATTERNS)} (of ExLPose: BGGR). About a minute a frame')
