@@ -18,5 +18,5 @@ setup(
     packages=find_packages(include=['exlpose_mm', 'exlpose_mm.*']),
     # mim looks for configs and tools here; the links become copies in a wheel.
     package_data={'exlpose_mm': ['.mim/configs/**/*', '.mim/tools/*']},
-    install_requires=['mmpose', 'mmcv', 'mmengine', 'mmdet', 'torch', 'pycocotools'],
+    install_requires=['mmpose', 'mmcv', 'mmengine', 'mmdet', 'torch', 'pycocotools', 'lmdb'],
 )

@@ -13,6 +13,7 @@ from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 from mmpose.structures.bbox import bbox_xywh2xyxy
 
+from .crop_cache import CropCache
 from .lighting import LIGHTINGS
 from .pairing import (LONG_SPLITS, SHORT_SPLITS, DatasetError, ImageFinder, MissingFileError,
                       PairingError, check_sizes, find_annotation, shared_partners)
@@ -99,6 +100,9 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             LL-H, LL-E, LL-A or WL.
         pair_file (str, optional): Lines of ``<bright path> <dark path>``. Defaults to
             ``brightPath2darkPath.txt`` if the data root has it, else pairs are found by name.
+        crop_cache (str, optional): A file of ``tools/cache_crops.py`` for this data set and
+            pipeline, from which training samples are read instead of the whole frames. The samples
+            are the same, but the pixels that a pipeline cannot reach are zero in the frame.
         data_prefix (dict): ``img``, if given, is the only folder where images are looked for.
         **kwargs: As for :class:`mmpose.datasets.BaseCocoStyleDataset`.
 
@@ -108,6 +112,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         DatasetError: If ``lighting`` is unknown, an annotation has not K joints, a path in
             the annotation file leads out of the data root, or ``bbox_file`` is no list of
             people in this file's images.
+        CropCacheError: If the crop cache is missing, or does not hold these people, these files or
+            all that the pipeline reads.
     """
 
     METAINFO: dict = METAINFO
@@ -118,6 +124,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
                  data_root: Optional[str] = 'data/ExLPose',
                  split: Optional[str] = None,
                  pair_file: Optional[str] = None,
+                 crop_cache: Optional[str] = None,
                  data_prefix: dict = dict(img=''),
                  **kwargs) -> None:
         if lighting not in ('paired', *LIGHTINGS):
@@ -125,6 +132,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         self.lighting = lighting
         self.split = split or self._default_split(ann_file)
         self.pair_file = pair_file
+        self.crop_cache = crop_cache and CropCache(crop_cache, data_root or '.')
         self._searches_images = not data_prefix.get('img')
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, **kwargs)
 
@@ -142,6 +150,19 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         ann_file = self.ann_file
         super()._join_prefix()
         self.ann_file = ann_file
+
+    def full_init(self) -> None:
+        """Load annotations, and see that the crop cache fits them."""
+        fresh = not self._fully_initialized
+        super().full_init()
+        if fresh and self.crop_cache:
+            people = (self.get_data_info(i) for i in range(len(self)))
+            self.crop_cache.check(people, self.pipeline.transforms)
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline on a person, whose pixels may come from the crop cache."""
+        person = self.get_data_info(idx)
+        return self.pipeline({**person, **self.crop_cache.load(person)} if self.crop_cache else person)
 
     def load_data_list(self) -> List[dict]:
         """Load annotations or detections, and find the image files of each.

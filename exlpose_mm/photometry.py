@@ -39,7 +39,7 @@ class ScaleToMean(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         image = results['img']
-        channel_means = np.array(cv2.mean(image)[:3])
+        channel_means = _frame_means(results)
         gain = (255 * self.mean / np.where(channel_means > 0, channel_means, np.inf)).astype(np.float32)
         if self.crop is None:
             results['img'] = _times(image, gain)
@@ -48,6 +48,20 @@ class ScaleToMean(BaseTransform):
             results['img'] = np.zeros(image.shape, np.float32)
             results['img'][region] = _times(image[region], gain)
         return results
+
+
+def _frame_means(results: dict) -> np.ndarray:
+    """Means (3, ) of the whole frame, of which a crop cache may have left a region only."""
+    image = results['img']
+    sums = channel_sums(image)
+    if 'lost_sums' in results:
+        sums += results['lost_sums'][results['lighting']]
+    return sums / max(1, image.shape[0] * image.shape[1])
+
+
+def channel_sums(image: np.ndarray) -> np.ndarray:
+    """Sums (3, ) over all pixels, exact for whole numbers."""
+    return np.array(cv2.sumElems(image)[:3]) if image.size else np.zeros(3)
 
 
 def _times(image: np.ndarray, gain: np.ndarray) -> np.ndarray:
@@ -87,7 +101,7 @@ class AntiAlias(BaseTransform):
     def transform(self, results: dict) -> dict:
         image = results['img']
         region = sampled_region(results, self.crop)
-        shrinks = _affine_box(results, self.crop)[0] / self.crop.input_size[0]
+        shrinks = affine_box(results, self.crop)[0] / self.crop.input_size[0]
         if shrinks > 1 and image[region].size:
             sigma = self.sigma * np.sqrt(shrinks**2 - 1)
             results['img'] = np.zeros(image.shape, np.float32)
@@ -108,21 +122,35 @@ def sampled_region(results: dict, crop: BaseTransform) -> Tuple[slice, slice]:
     Raises:
         KeyError: If the person's box is not there yet.
     """
-    corners = crop.reach(results) if hasattr(crop, 'reach') else _affine_reach(results, crop)
-    (left, top), (right, bottom) = np.clip(corners, 0, results['img'].shape[1::-1])
+    corners = crop.reach(results) if hasattr(crop, 'reach') else affine_reach(results, crop)
+    return cut_at_frame(corners, results['img'])
+
+
+def cut_at_frame(corners: np.ndarray, image: np.ndarray) -> Tuple[slice, slice]:
+    """Rows and columns of the image between two corners ((x0, y0), (x1, y1))."""
+    (left, top), (right, bottom) = np.clip(corners, 0, image.shape[1::-1]).tolist()
     return slice(top, bottom), slice(left, right)
 
 
-def _affine_reach(results: dict, crop: TopdownAffine) -> np.ndarray:
-    box = _affine_box(results, crop)
-    turn = np.deg2rad(results.get('bbox_rotation', [0.])[0])
-    rotation = np.abs([[np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    reach = rotation @ box / 2 + 2 + 2 * box[0] / crop.input_size[0]
+def affine_reach(results: dict, crop: TopdownAffine, turns: Optional[np.ndarray] = None) -> np.ndarray:
+    """Corners ((x0, y0), (x1, y1)), in pixels of the image, of what a ``TopdownAffine`` can sample.
+
+    Args:
+        results (dict): See :func:`sampled_region`.
+        crop (TopdownAffine): The crop.
+        turns (np.ndarray, optional): Rotations (2, ) in radians, 0 to pi / 2, at which its
+            upright width and height are taken. Defaults to the sample's ``bbox_rotation``.
+    """
+    box = affine_box(results, crop)
+    if turns is None:
+        turns = np.deg2rad(results.get('bbox_rotation', [0.])[0]).repeat(2)
+    extent = np.abs(np.cos(turns)) * box + np.abs(np.sin(turns)) * box[::-1]
+    reach = extent / 2 + 2 + 2 * box[0] / crop.input_size[0]
     center = results['bbox_center'][0]
     return np.array([np.floor(center - reach), np.ceil(center + reach) + 1]).astype(int)
 
 
-def _affine_box(results: dict, crop: TopdownAffine) -> np.ndarray:
+def affine_box(results: dict, crop: TopdownAffine) -> np.ndarray:
     """Width and height, in pixels of the image, of what becomes the network's input."""
     if 'bbox_scale' not in results:
         raise KeyError('there is no bbox_scale yet: this step belongs after GetBBoxCenterScale and '
@@ -170,16 +198,16 @@ class ThinPhotons(BaseTransform):
         if np.random.rand() >= self.prob:
             return results
         thinned = image.copy()
-        part = thinned[self._region(results)]
+        part = thinned[cut_at_frame(self.reach(results), image)]
         counts = part[part > 0]
         part[part > 0] = np.random.binomial(counts, np.random.uniform(*self.keep))
         results['img'] = thinned
         return results
 
-    def _region(self, results: dict) -> Tuple[slice, slice]:
+    def reach(self, results: dict) -> np.ndarray:
+        """Corners ((x0, y0), (x1, y1)) of what it changes."""
         if not self.person:
-            return np.s_[:, :]
+            return np.array([[0, 0], [np.iinfo(np.int32).max] * 2])
         box = np.reshape(results['bbox'][0], (2, 2))
-        centre, reach = box.mean(axis=0), self.scale * (box[1] - box[0]) / 2
-        (left, top), (right, bottom) = np.rint([centre - reach, centre + reach]).astype(int).clip(0)
-        return slice(top, bottom), slice(left, right)
+        centre, half = box.mean(axis=0), self.scale * (box[1] - box[0]) / 2
+        return np.rint([centre - half, centre + half]).astype(int)

@@ -38,7 +38,8 @@ def load_image(path: str, load: Callable[[dict], dict] = LoadImage().transform) 
 class LoadPairedImages(LoadImage):
     """Load a low-light image and its well-lit partner.
 
-    Required keys: ``img_path`` (low light), ``well_lit_path``. Added keys: ``img``, a list
+    Required keys: ``img_path`` (low light), ``well_lit_path``, or ``img``, a list of both that a
+    crop cache has loaded. Added keys: ``img``, a list
     of two (H, W, 3) uint8 BGR arrays; ``lighting``; ``img_shape``, ``ori_shape``.
 
     Args:
@@ -51,7 +52,7 @@ class LoadPairedImages(LoadImage):
     def transform(self, results: dict) -> dict:
         paths = [results['img_path'], results['well_lit_path']]
         load = super().transform
-        images = [load_image(path, load) for path in paths]
+        images = results.get('img') or [load_image(path, load) for path in paths]
         shapes = [image.shape[:2] for image in images]
         if shapes[0] != shapes[1]:
             raise ImageError(f'the images of a pair differ in size (h, w): {paths[0]} {shapes[0]}, '
