@@ -1,0 +1,128 @@
+"""A trained model as an ONNX file, checked against torch."""
+import copy
+from pathlib import Path
+from typing import Callable, List, Sequence, Tuple, Union
+
+import numpy as np
+import torch
+from mmcv.cnn.utils import fuse_conv_bn
+from mmengine.config import Config
+from mmpose.models.heads import RTMCCHead, SimCCHead
+from torch import Tensor, nn
+
+from .benchmark import Ratio, build_model, compare
+from .checkpoints import CheckpointError, load_weights
+from .deployment import plain_config, plain_state_dict
+from .heads import CPNHead
+
+OPSET = 13
+
+
+class ExportError(RuntimeError):
+    """The ONNX file does not compute what the model computes."""
+
+
+class CropToOutput(nn.Module):
+    """What a crop becomes: normalisation, backbone, neck and head, without decoding.
+
+    Args:
+        model (nn.Module): A plain top-down model in evaluation mode.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def names(self) -> List[str]:
+        """Of the outputs."""
+        by_class = isinstance(self.model.head, (RTMCCHead, SimCCHead))
+        return ['simcc_x', 'simcc_y'] if by_class else ['heatmaps']
+
+    def forward(self, crops: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
+        """(B, 3, h, w) as the test pipeline leaves it, to maps (B, K, h', w') or two of classes."""
+        normalise = self.model.data_preprocessor
+        if normalise._channel_conversion:
+            crops = crops[:, [2, 1, 0]]
+        output = self.model((crops - normalise.mean) / normalise.std, None, mode='tensor')
+        return output[-1] if isinstance(self.model.head, CPNHead) else output
+
+
+def load_plain(config: Config, checkpoint: Union[str, Path], name: str = 'low_light') -> nn.Module:
+    """One lighting's network with its weights, as stock MMPose's model in evaluation mode.
+
+    Args:
+        config (Config): Of a :class:`~exlpose_mm.LightingPoseEstimator` or of a plain model.
+        checkpoint (str | Path): Of that config.
+        name (str): The lighting.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read or is of another model.
+    """
+    weights = load_weights(checkpoint)
+    if config.model.type == 'LightingPoseEstimator':
+        config, weights = plain_config(config, name), plain_state_dict(weights, name)
+    model = build_model(config.model)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f'{checkpoint} does not fit the model of this config: {error}') from error
+    return model.eval()
+
+
+def export(model: nn.Module, path: Union[str, Path], size: Tuple[int, int],
+           tolerance: float = 1e-3, repeats: int = 5) -> List[Ratio]:
+    """Write an ONNX file with batch norms folded into convolutions and a dynamic batch.
+
+    Its input ``crops`` is what the config's test pipeline makes of an image, scaled to the common
+    mean and cropped, BGR and not normalised: (B, 3, h, w) float32.
+
+    Args:
+        model (nn.Module): See :func:`load_plain`.
+        path (str | Path): The file.
+        size (tuple[int]): (w, h) of the crops.
+        tolerance (float): Largest difference to torch that is accepted, as a share of the
+            outputs' largest value.
+        repeats (int): Of the timings.
+
+    Returns:
+        list[Ratio]: Time of onnxruntime, and of torch with folded batch norms, each against torch.
+
+    Raises:
+        ExportError: If an output differs by more, in a batch of 1 or of 3.
+    """
+    plain = CropToOutput(model).eval()
+    batches = [255 * torch.rand(count, 3, *size[::-1]) for count in (1, 3)]
+    with torch.no_grad():
+        wanted = [_tuple(plain(crops)) for crops in batches]
+        folded = CropToOutput(fuse_conv_bn(copy.deepcopy(model))).eval()
+        torch.onnx.export(
+            folded, batches[1], str(path), opset_version=OPSET, input_names=['crops'], output_names=plain.names,
+            dynamic_axes={name: {0: 'batch'} for name in ('crops', *plain.names)})
+        run = session(path)
+        for crops, outputs in zip(batches, wanted):
+            _check(path, run(crops), outputs, tolerance)
+        crops = batches[0]
+        return [compare('onnxruntime / torch', lambda: run(crops), lambda: plain(crops), repeats),
+                compare('torch, folded / torch', lambda: folded(crops), lambda: plain(crops), repeats)]
+
+
+def session(path: Union[str, Path]) -> Callable[[Tensor], List[np.ndarray]]:
+    """An ONNX file on the CPU, with as many threads as torch: crops to its outputs."""
+    import onnxruntime  # which only those need who export
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    loaded = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
+    return lambda crops: loaded.run(None, dict(crops=crops.numpy()))
+
+
+def _check(path: Union[str, Path], found: Sequence[np.ndarray], wanted: Sequence[Tensor], tolerance: float) -> None:
+    for ours, theirs in zip(wanted, found):
+        error = np.abs(ours.numpy() - theirs).max() / max(1e-6, ours.abs().max().item())
+        if not error <= tolerance:
+            raise ExportError(f'{path} differs from torch by {error:.2g} of the largest value, accepted is {tolerance:g}')
+
+
+def _tuple(output: Union[Tensor, Sequence[Tensor]]) -> Sequence[Tensor]:
+    return (output, ) if isinstance(output, Tensor) else output

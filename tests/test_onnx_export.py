@@ -1,0 +1,79 @@
+"""ONNX files: what they compute, for every kind of head and any batch."""
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmpose.structures import PoseDataSample
+
+from exlpose_mm import onnx_export
+from exlpose_mm.checkpoints import CheckpointError
+from exlpose_mm.deployment import plain_config
+from exlpose_mm.onnx_export import ExportError, export, load_plain, session
+from test_configs import load
+from test_deployment import CONFIGS, randomised
+
+
+def trained(name, root, folder, monkeypatch):
+    """A config, its model with weights that differ between lightings, and the checkpoint."""
+    config = load(name, root, monkeypatch)
+    model = randomised(config)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'model.pth')
+    return config, model, folder / 'model.pth'
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_file_computes_what_the_lightings_network_does(name, exlpose_root, tmp_path, monkeypatch):
+    config, model, checkpoint = trained(name, exlpose_root, tmp_path, monkeypatch)
+    size = tuple(config.codec.input_size)
+    times = export(load_plain(config, checkpoint), tmp_path / 'model.onnx', size, repeats=1)
+    assert [ratio.name for ratio in times] == ['onnxruntime / torch', 'torch, folded / torch']
+
+    crops = 255 * torch.rand(2, 3, *size[::-1])
+    samples = [PoseDataSample(metainfo=dict(lighting='low_light')) for _ in crops]
+    batch = model.data_preprocessor(dict(inputs=list(crops), data_samples=samples))
+    with torch.no_grad():
+        wanted = model(batch['inputs'], None, mode='tensor')
+    wanted = wanted if isinstance(wanted, tuple) else [wanted[-1] if isinstance(wanted, list) else wanted]
+    found = session(tmp_path / 'model.onnx')(crops)
+    assert len(found) == len(wanted)
+    for ours, theirs in zip(wanted, found):
+        np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-3 * ours.abs().max().item())
+
+
+def test_lightings_differ(exlpose_root, tmp_path, monkeypatch):
+    config, _, checkpoint = trained(CONFIGS[-1], exlpose_root, tmp_path, monkeypatch)
+    crops = 255 * torch.rand(1, 3, 128, 96)
+    outputs = []
+    for name in ('low_light', 'well_lit'):
+        export(load_plain(config, checkpoint, name), tmp_path / f'{name}.onnx', (96, 128), repeats=1)
+        outputs.append(session(tmp_path / f'{name}.onnx')(crops)[0])
+    assert np.abs(outputs[0] - outputs[1]).max() > 1e-3 * np.abs(outputs[0]).max()
+
+
+def test_a_plain_config_is_taken_as_it_is(exlpose_root, tmp_path, monkeypatch):
+    config, _, _ = trained(CONFIGS[-1], exlpose_root, tmp_path, monkeypatch)
+    plain = plain_config(config)
+    model = onnx_export.build_model(plain.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'plain.pth')
+    loaded = load_plain(Config(plain.to_dict()), tmp_path / 'plain.pth')
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict())
+
+
+def test_a_checkpoint_of_another_model(exlpose_root, tmp_path, monkeypatch):
+    _, _, checkpoint = trained(CONFIGS[-1], exlpose_root, tmp_path, monkeypatch)
+    with pytest.raises(CheckpointError, match='does not fit'):
+        load_plain(load(CONFIGS[0], exlpose_root, monkeypatch), checkpoint)
+
+
+def test_a_wrong_file_is_refused(exlpose_root, tmp_path, monkeypatch):
+    """As if folding had gone wrong."""
+    config, _, checkpoint = trained(CONFIGS[-1], exlpose_root, tmp_path, monkeypatch)
+
+    def fold_wrongly(model):
+        with torch.no_grad():
+            model.head.final_layer.bias += 1
+        return model
+
+    monkeypatch.setattr(onnx_export, 'fuse_conv_bn', fold_wrongly)
+    with pytest.raises(ExportError, match='differs from torch'):
+        export(load_plain(config, checkpoint), tmp_path / 'model.onnx', (96, 128))

@@ -1,0 +1,39 @@
+"""Exports one lighting's network to ONNX, and checks it against torch."""
+import argparse
+import os
+import sys
+
+import torch
+from mmengine.config import Config
+
+from exlpose_mm.benchmark import text_table
+from exlpose_mm.lighting import LIGHTINGS
+from exlpose_mm.onnx_export import ExportError, export, load_plain
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('out', help='the ONNX file')
+    parser.add_argument('--lighting', choices=LIGHTINGS, default='low_light')
+    parser.add_argument('--threads', type=int, default=os.cpu_count())
+    parser.add_argument('--repeats', type=int, default=7, help='of the timings')
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    torch.set_num_threads(args.threads)
+    try:
+        config = Config.fromfile(args.config)
+        model = load_plain(config, args.checkpoint, args.lighting)
+        times = export(model, args.out, tuple(config.codec.input_size), repeats=args.repeats)
+    except (ValueError, OSError, ExportError, ImportError) as error:
+        sys.exit(f'export_onnx: {error}')
+    print(f'{args.out} equals the model\n\n{text_table(times)}')
+
+
+if __name__ == '__main__':
+    main()
