@@ -1,4 +1,4 @@
-"""Two processes on the CPU (gloo): a training step of the paired model under DDP."""
+"""Two processes on the CPU (gloo), and accumulated gradients: the same training in other portions."""
 import os
 
 import pytest
@@ -7,32 +7,93 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
+from mmengine.registry import DefaultScope
 from mmpose.utils import register_all_modules
-from test_estimators import build, pairs
+from torch import nn
+
+from exlpose_mm.hooks import MomentumTeacherHook
+from test_estimators import build
+from test_teachers import boxed_pairs, with_teacher
+
+STEPS = 2
 
 
-def train_one_step(rank: int, port: int, folder: str) -> None:
+def portion(rank: int) -> dict:
+    """Two pairs that differ from those of the other rank."""
+    data = boxed_pairs()
+    data['inputs'] = {name: [image.flip(1 + rank) + 10 * rank for image in images]
+                      for name, images in data['inputs'].items()}
+    return data
+
+
+def everything() -> dict:
+    """The pairs of both ranks."""
+    parts = [portion(rank) for rank in range(2)]
+    return dict(
+        inputs={name: [image for part in parts for image in part['inputs'][name]] for name in parts[0]['inputs']},
+        data_samples=[sample for part in parts for sample in part['data_samples']])
+
+
+def model_of(kind: str) -> nn.Module:
+    """With batch norms that learn no statistics, which are each process' own."""
+    model = with_teacher() if kind == 'momentum' else build()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+    return model
+
+
+class Runner:
+    """As much of one as the hook looks at."""
+
+    def __init__(self, model, **kwargs):
+        self.model = model
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.01)
+        self.optim_wrapper = OptimWrapper(optimizer, **kwargs)
+        self.hook = MomentumTeacherHook() if any('momentum_teacher' in n for n, _ in model.named_modules()) else None
+
+    def train(self, batches) -> dict:
+        if self.hook:
+            self.hook.before_train(self)
+        for data in batches:
+            self.model.train_step(data, self.optim_wrapper)
+            if self.hook:
+                self.hook.after_train_iter(self, 0)
+        network = getattr(self.model, 'module', self.model)
+        return {name: p.detach() for name, p in network.named_parameters()}
+
+
+def train(rank: int, port: int, folder: str, kind: str) -> None:
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     dist.init_process_group('gloo', rank=rank, world_size=2)
     torch.set_num_threads(1)
     register_all_modules()
     # A step fails here if a parameter gets no gradient: nothing is marked as unused.
-    model = MMDistributedDataParallel(build())
-    optimizer = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
-    data = pairs()
-    data['inputs'] = {name: [image + 10 * rank for image in images] for name, images in data['inputs'].items()}
-    for _ in range(2):
-        model.train_step(data, optimizer)
-    torch.save({name: p.detach() for name, p in model.module.named_parameters()}, f'{folder}/{rank}.pt')
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        model = MMDistributedDataParallel(model_of(kind))
+    torch.save(Runner(model).train([portion(rank)] * STEPS), f'{folder}/{rank}.pt')
     dist.destroy_process_group()
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason='torch was built without gloo')
-def test_both_processes_end_with_the_same_weights(tmp_path):
-    port = 20000 + os.getpid() % 20000
-    mp.spawn(train_one_step, args=(port, str(tmp_path)), nprocs=2)
+@pytest.mark.parametrize('kind', ['exlpose', 'momentum'])
+def test_two_processes_are_one_with_twice_the_batch(tmp_path, kind):
+    port = 20000 + (os.getpid() + 7 * len(kind)) % 20000
+    mp.spawn(train, args=(port, str(tmp_path), kind), nprocs=2)
     weights = [torch.load(tmp_path / f'{rank}.pt', weights_only=True) for rank in range(2)]
-    before = dict(build().named_parameters())
-    assert any(not torch.equal(weights[0][name], before[name]) for name in before)
+    before = {name: p.detach().clone() for name, p in model_of(kind).named_parameters()}
+    alone = Runner(model_of(kind)).train([everything()] * STEPS)
+    assert (kind == 'momentum') == any('momentum_teacher' in name for name in alone)
+    assert any((alone[name] - before[name]).abs().max() > 1e-3 for name in before)
     for name in before:
         torch.testing.assert_close(weights[0][name], weights[1][name])
+        torch.testing.assert_close(weights[0][name], alone[name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize('kind', ['exlpose', 'momentum'])
+def test_accumulated_gradients_are_those_of_the_larger_batch(kind):
+    alone = Runner(model_of(kind)).train([everything()] * STEPS)
+    portions = [portion(rank) for _ in range(STEPS) for rank in range(2)]
+    accumulated = Runner(model_of(kind), accumulative_counts=2).train(portions)
+    for name in alone:
+        torch.testing.assert_close(accumulated[name], alone[name], rtol=1e-4, atol=1e-6)

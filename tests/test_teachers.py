@@ -23,11 +23,17 @@ def with_teacher(head=None, **kwargs):
     return build(head={**cfg, 'momentum_teacher': teacher, **(head or {})})
 
 
-def batch(model, view=False):
+def boxed_pairs():
+    """Pairs whose people have boxes."""
     data = pairs()
     for sample in data['data_samples']:
         sample.gt_instances.bboxes = torch.tensor([[8., 8., 40., 56.]]).numpy()
         sample.gt_instances.bbox_scales = torch.tensor([[64., 64.]]).numpy()
+    return data
+
+
+def batch(model, view=False):
+    data = boxed_pairs()
     if view:
         data['inputs'][MOMENTUM_VIEW] = [image.flip(2) for image in data['inputs']['low_light']]
     return model.data_preprocessor(data, True)
