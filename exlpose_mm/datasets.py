@@ -100,6 +100,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             LL-H, LL-E, LL-A or WL.
         pair_file (str, optional): Lines of ``<bright path> <dark path>``. Defaults to
             ``brightPath2darkPath.txt`` if the data root has it, else pairs are found by name.
+        unlabelled (bool): Take every box for a person, whether it has joints or not, and leave the
+            joints out; for training without labels. Defaults to False.
         crop_cache (str, optional): A file of ``tools/cache_crops.py`` for this data set and
             pipeline, from which training samples are read instead of the whole frames. The samples
             are the same, but the pixels that a pipeline cannot reach are zero in the frame.
@@ -124,6 +126,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
                  data_root: Optional[str] = 'data/ExLPose',
                  split: Optional[str] = None,
                  pair_file: Optional[str] = None,
+                 unlabelled: bool = False,
                  crop_cache: Optional[str] = None,
                  data_prefix: dict = dict(img=''),
                  **kwargs) -> None:
@@ -132,6 +135,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         self.lighting = lighting
         self.split = split or self._default_split(ann_file)
         self.pair_file = pair_file
+        self.unlabelled = unlabelled
         self.crop_cache = crop_cache and CropCache(crop_cache, data_root or '.')
         self._searches_images = not data_prefix.get('img')
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, **kwargs)
@@ -188,14 +192,17 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         return super()._load_detection_results()
 
     def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
-        """Parse an annotation; None if it has no labelled joint."""
-        annotation = raw_data_info['raw_ann_info']
-        keypoints, joints = annotation.get('keypoints'), self.metainfo['num_keypoints']
+        """Parse an annotation; None if it has no labelled joint, but ought to."""
+        annotation, joints = raw_data_info['raw_ann_info'], self.metainfo['num_keypoints']
+        if self.unlabelled:
+            annotation = {**annotation, 'keypoints': 3 * joints * [0]}
+            raw_data_info = {**raw_data_info, 'raw_ann_info': annotation}
+        keypoints = annotation.get('keypoints')
         if keypoints and len(keypoints) != 3 * joints:
             raise DatasetError(f'{self.ann_file}: annotation {annotation.get("id")} has '
                                f'{len(keypoints) / 3:g} keypoints, expected {joints}')
         info = super().parse_data_info(raw_data_info) if keypoints else None
-        if info is None or not any(keypoints[2::3]):
+        if info is None or not (self.unlabelled or any(keypoints[2::3])):
             return None
         visibility = np.array(keypoints[2::3])[None]
         labelled, visible = (np.float32(visibility > level) for level in (0, 1))
@@ -204,6 +211,11 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         info['keypoints_visible'] = (
             labelled if self.test_mode else np.stack([labelled, visible], axis=-1))
         return info
+
+    def _is_valid_instance(self, data_info: dict) -> bool:
+        # MMPose's would leave out people without joints.
+        joints = dict(num_keypoints=1, keypoints=np.ones(1)) if self.unlabelled else {}
+        return super()._is_valid_instance({**data_info, **joints})
 
     def _find_images(self, names: Iterable[str]) -> Dict[str, dict]:
         """Map the file names of the annotation file to the path keys of a sample."""

@@ -5,16 +5,19 @@ import numpy as np
 import torch
 from mmdet.apis import inference_detector, init_detector
 from mmengine.config import Config
+from mmengine.fileio import load
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from torch import nn
 
 from .datasets import ExLPoseDataset
 from .lighting import check_lighting
+from .pairing import find_annotation
 from .photometry import ScaleToMean
 from .transforms import ImageError, load_image
 
-__all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people']
+__all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people',
+           'as_annotations']
 
 PERSON = 'person'
 
@@ -109,6 +112,21 @@ def detect_people(detector: nn.Module, images: Dict[int, str], lighting: str,
                            for box, score in _people(detector, image, score_thr)]
         progress()
     return detections, errors
+
+
+def as_annotations(detections: List[dict], ann_file: str, data_root: Optional[str]) -> dict:
+    """Detections as the content of an annotation file of people without joints.
+
+    For training data with ``unlabelled=True``, whose images no one has labelled.
+
+    Args:
+        detections (list[dict]): From :func:`detect_people`.
+        ann_file, data_root (str): Of the images; see :func:`list_images`.
+    """
+    known = load(find_annotation(data_root, ann_file))
+    people = [dict(id=i, image_id=d['image_id'], category_id=1, bbox=d['bbox'], iscrowd=0,
+                   area=d['bbox'][2] * d['bbox'][3]) for i, d in enumerate(detections, start=1)]
+    return dict(images=known['images'], annotations=people, categories=known['categories'])
 
 
 def _people(detector: nn.Module, image: np.ndarray, score_thr: float) -> List[Tuple[list, float]]:

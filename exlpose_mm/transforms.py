@@ -128,6 +128,9 @@ class AddMomentumView(BaseTransform):
 class OnStudent(OnLighting):
     """Apply transforms to the student's low-light image, not to the momentum teacher's.
 
+    Until something was done to one of them the two are one array, which is copied here, so that
+    transforms may work in place.
+
     Args:
         transforms (list[dict]): The photometric steps.
 
@@ -140,6 +143,9 @@ class OnStudent(OnLighting):
 
     def _concerns(self, index: int, lighting: str) -> bool:
         return index == 0
+
+    def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
+        return super()._apply(results, image.copy() if results['img'][-1] is image else image)
 
 
 @TRANSFORMS.register_module()

@@ -197,6 +197,15 @@ def test_people_without_a_labelled_joint_are_left_out(exlpose_root, test_mode, d
     assert list(counts) == [14, 14, 14]
 
 
+@pytest.mark.parametrize('lighting', ['paired', 'low_light', 'well_lit'])
+def test_without_labels_every_box_is_a_person_without_joints(exlpose_root, lighting):
+    dataset = build(exlpose_root, lighting, 'ExLPose_test_LL-H.json', unlabelled=True)
+    assert sorted(np.hstack([s['id'] for s in samples(dataset)])) == [3, 4, 5, 90]
+    for sample in samples(dataset):
+        assert not sample['keypoints'].any() and not sample['keypoints_visible'].any()
+        assert sample['num_keypoints'] == 0 and not any(sample['raw_ann_info']['keypoints'])
+
+
 def test_visible_and_occluded_joints_are_told_apart(exlpose_root):
     visible = build(exlpose_root)[0]['keypoints_visible']
     assert visible.shape == (1, 14, 2) and visible.dtype == np.float32

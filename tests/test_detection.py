@@ -187,6 +187,19 @@ def test_command_line_to_data_set(detector_files, exlpose_root, tmp_path, on):
             assert np.allclose(sample['bbox_score'], person['score'])
 
 
+def test_command_line_to_training_without_labels(detector_files, exlpose_root, tmp_path):
+    out = tmp_path / 'people.json'
+    tool().main([*detector_files, 'ExLPose_train_LL.json', str(out), '--data-root', str(exlpose_root),
+                 '--unlabelled', '--device', 'cpu'])
+    people = json.loads(out.read_text())['annotations']
+    dataset = ExLPoseDataset('low_light', str(out), str(exlpose_root), unlabelled=True)
+    assert len(dataset) == len(people) > 4
+    for sample, person in zip(samples(dataset), people):
+        x, y, w, h = person['bbox']
+        assert np.allclose(sample['bbox'], [[x, y, x + w, y + h]])
+        assert not sample['keypoints'].any() and not sample['keypoints_visible'].any()
+
+
 def test_command_line_reports_unreadable_images(detector_files, exlpose_root, tmp_path):
     broken = sorted((exlpose_root / 'ExLPose' / 'dark').iterdir())[0]
     broken.write_bytes(b'no image')

@@ -72,6 +72,16 @@ class TestMomentumView:
         np.testing.assert_array_equal(well_lit, image(1))
         assert (student != want).any()
 
+    @pytest.mark.parametrize('single', [False, True])
+    def test_a_step_in_place_does_not_reach_the_teacher(self, single):
+        cut = dict(type='mmdet.CutOut', n_holes=4, cutout_ratio=(0.5, 0.5), fill_in=(255, 255, 255))
+        results = dict(self.pair())
+        if single:
+            results.update(img=results['img'][0], lighting='low_light')
+        images = Compose([dict(type='AddMomentumView'), dict(type='OnStudent', transforms=[cut])])(results)['img']
+        np.testing.assert_array_equal(images[-1], image(0, 1, 9))
+        assert (images[0] == 255).any()
+
     def test_three_inputs(self):
         steps = Compose([
             dict(type='AddMomentumView'), dict(type='GetBBoxCenterScale'),

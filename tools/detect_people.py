@@ -1,4 +1,4 @@
-"""Detects people with an MMDetection model and writes them for ``bbox_file`` of a test set."""
+"""Detects people with an MMDetection model, for a test set's ``bbox_file`` or for training without labels."""
 import argparse
 import os
 import os.path as osp
@@ -9,7 +9,7 @@ from mmengine.fileio import dump
 from mmengine.utils import ProgressBar
 
 from exlpose_mm.datasets import DatasetError
-from exlpose_mm.detection import DetectionError, detect_people, list_images, load_detector
+from exlpose_mm.detection import DetectionError, as_annotations, detect_people, list_images, load_detector
 from exlpose_mm.lighting import LIGHTINGS
 
 
@@ -23,6 +23,9 @@ def parse_args(argv=None):
     parser.add_argument('--data-root', default='data/ExLPose', help='folder of the data set')
     parser.add_argument('--on', choices=LIGHTINGS, default=LIGHTINGS[0],
                         help='detect on the brightened dark images or on their well-lit partners')
+    parser.add_argument('--unlabelled', action='store_true',
+                        help='write an annotation file of people without joints instead, for a training set with '
+                        'unlabelled=True; wants a higher --score-thr')
     parser.add_argument('--score-thr', type=float, default=0.05, help='lowest score of a box')
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu',
                         help='where the detector runs')
@@ -39,7 +42,8 @@ def main(argv=None):
         sys.exit(f'detect_people: {error}')
     bar = ProgressBar(len(images))
     detections, errors = detect_people(detector, images, args.on, args.score_thr, bar.update)
-    dump(detections, args.out, file_format='json')
+    content = as_annotations(detections, args.ann_file, args.data_root) if args.unlabelled else detections
+    dump(content, args.out, file_format='json')
     print(f'\n{args.out}: {len(detections)} people in {len(images) - len(errors)} images')
     if errors:
         sys.exit('\n'.join([f'{len(errors)} images were left out:', *map(str, errors)]))

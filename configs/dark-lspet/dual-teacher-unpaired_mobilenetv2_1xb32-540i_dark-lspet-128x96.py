@@ -21,10 +21,16 @@ labelled_pipeline = [
     _base_.after_loading[-2],
     dict(type='PackPairedInputs', inputs=inputs),
 ]
+cut_outs = dict(
+    type='mmdet.CutOut',
+    n_holes=(1, 3),
+    cutout_ratio=[(0.1, 0.1), (0.2, 0.2), (0.3, 0.2)],
+    fill_in=(102, 102, 102))
 unlabelled_pipeline = [
     dict(type='LoadImage'),
     *two_views,
     *augment,
+    dict(type='OnStudent', transforms=[cut_outs]),
     dict(type='PackPairedInputs', inputs=inputs, labelled=[]),
 ]
 
@@ -42,5 +48,10 @@ train_dataloader = dict(
         type='ConcatDataset',
         datasets=[
             dict(lighting='well_lit', indices=1444, pipeline=labelled_pipeline, **people),
-            dict(lighting='low_light', indices=-1444, pipeline=unlabelled_pipeline, **people),
+            dict(
+                lighting='low_light',
+                unlabelled=True,
+                indices=-1444,
+                pipeline=unlabelled_pipeline,
+                **people),
         ]))
