@@ -3,25 +3,36 @@
 A ratio of two things measured in one run says more than seconds: both saw the same machine in the
 same mood. Seconds are printed for orientation.
 """
+import copy
 import multiprocessing
+import os.path as osp
 import resource
 import sys
+import tempfile
 import time
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Callable, Dict, List, Sequence
+from io import StringIO
+from typing import Callable, Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.fileio import dump
 from mmengine.registry import DefaultScope
 from mmpose.registry import DATASETS, MODELS
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
+from .crop_cache import build as build_cache
+from .datasets import JOINTS, ExLPoseDataset
 from .deployment import plain_config
 from .lighting import LIGHTINGS, lighting, tap
+from .metrics import LightingCocoMetric
 from .model_zoo import strip_init_cfg
 
 Task = Callable[[], object]
@@ -69,9 +80,21 @@ def seconds(task: Task, device: str = 'cpu') -> float:
     return start.elapsed_time(end) / 1000
 
 
-def sample_cost(config: Config, repeats: int) -> Ratio:
-    """A paired training sample against decoding its two files and resizing two crops."""
-    dataset = build_dataset(config)
+def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
+    """A paired training sample, without and with a crop cache, against the least that it needs.
+
+    That is decoding its two files and resizing two crops.
+
+    Args:
+        config (Config): Of paired training data.
+        folder (str): For the cache.
+        repeats (int): Of the first 8 samples.
+    """
+    dataset, path = build_dataset(config), osp.join(folder, 'crops.lmdb')
+    build_cache(dataset, path)
+    cached_config = copy.deepcopy(config)
+    cached_config.train_dataloader.dataset.crop_cache = path
+    cached = build_dataset(cached_config)
     size = tuple(config.codec.input_size)
     infos = [dataset.get_data_info(i) for i in range(min(len(dataset), 8))]
     files = [[np.fromfile(info[key], np.uint8) for key in ('img_path', 'well_lit_path')] for info in infos]
@@ -83,8 +106,9 @@ def sample_cost(config: Config, repeats: int) -> Ratio:
                 crop = cv2.imdecode(buffer, cv2.IMREAD_COLOR)[top:bottom + 1, left:right + 1]
                 cv2.resize(crop.astype(np.float32), size)
 
-    return compare('paired sample / decoding two files and two warps',
-                   lambda: [dataset[i] for i in range(len(infos))], bare, repeats)
+    yardstick = 'decoding two files and two warps'
+    return [compare(f'{name} / {yardstick}', lambda: [data[i] for i in range(len(infos))], bare, repeats)
+            for name, data in (('paired sample', dataset), ('cached paired sample', cached))]
 
 
 def step_costs(config: Config, batch: int, repeats: int, device: str) -> List[Ratio]:
@@ -111,14 +135,83 @@ def compare_steps(config: Config, other: Config, batch: int, repeats: int, devic
             Ratio('memory of step / other step', *[ours / theirs] * 3, ours, theirs, 'MB')]
 
 
-def latency_cost(config: Config, repeats: int, device: str, images: int = 8) -> Ratio:
-    """The deployed student against MMPose's own model of the same network, forward only."""
-    deployed, stock = (build_model(plain_config(config).model).to(device).eval() for _ in range(2))
+def prediction_costs(config: Config, repeats: int, device: str, images: int = 8) -> List[Ratio]:
+    """Prediction by the model as it was trained, and as deployed, against MMPose's of the same network."""
+    lsbn, plain = config.model, plain_config(config).model
+    models = [build_model(cfg).to(device).eval() for cfg in (lsbn, plain, plain)]
     width, height = config.codec.input_size
     x = torch.rand(images, 3, height, width, device=device)
-    with torch.no_grad():
-        return compare('deployed student / MMPose model', lambda: deployed(x, None, mode='tensor'),
-                       lambda: stock(x, None, mode='tensor'), repeats, device)
+    trained, deployed, stock = (partial(_predict, model, x) for model in models)
+    memory = [_in_a_process(_peak_of_prediction, cfg, tuple(x.shape), device) for cfg in (lsbn, plain)]
+    return [compare('prediction with LSBN / MMPose model', trained, stock, repeats, device),
+            compare('deployed prediction / MMPose model', deployed, stock, repeats, device),
+            Ratio('memory of prediction with LSBN / MMPose model', *[memory[0] / memory[1]] * 3, *memory, 'MB')]
+
+
+@torch.no_grad()
+def _predict(model: nn.Module, x: Tensor) -> None:
+    model(x, None, mode='tensor')
+
+
+def metric_cost(repeats: int, people: int = 2789) -> Ratio:
+    """AP and OKS of LL-N, LL-H, LL-E and LL-A, against pycocotools' evaluation of LL-A's people.
+
+    The people are drawn at random, as many as ExLPose has in LL-A.
+    """
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as folder:
+        truth, samples = {}, []
+        for row, count in zip(('LL-N', 'LL-H', 'LL-E'), np.diff(np.linspace(0, people, 4).astype(int))):
+            content, predicted = _random_people(row, count, rng)
+            truth[row] = osp.join(folder, f'{row}.json')
+            dump(content, truth[row])
+            samples += predicted
+        metric = LightingCocoMetric(truth)
+        metric.dataset_meta = ExLPoseDataset(lazy_init=True).metainfo
+        metric.process([], samples)
+        results = list(metric.results)
+
+        def table() -> None:
+            metric.results = list(results)
+            with redirect_stdout(StringIO()):
+                metric.evaluate(len(results))
+
+        return compare('rows of LL-A / one pass of pycocotools', table,
+                       partial(_pycocotools, samples, metric.dataset_meta['sigmas']), repeats)
+
+
+def _random_people(row: str, count: int, rng: np.random.Generator) -> Tuple[dict, List[dict]]:
+    """Content of an annotation file, two people an image, and predictions of them."""
+    corners, sizes = rng.uniform(0, 900, (count, 2)), rng.uniform(80, 300, (count, 2))
+    joints = corners[:, None] + sizes[:, None] * rng.uniform(0, 1, (count, 14, 2))
+    annotations = [dict(
+        id=i, image_id=i // 2, category_id=1, iscrowd=0, num_keypoints=14, bbox=[*corners[i], *sizes[i]],
+        area=float(sizes[i].prod()), keypoints=np.c_[joints[i], np.full(14, 2)].ravel().tolist()) for i in range(count)]
+    content = dict(
+        images=[dict(id=i, file_name=f'{i}.png', width=1919, height=1198) for i in range((count + 1) // 2)],
+        annotations=annotations, categories=[dict(id=1, name='person', keypoints=list(JOINTS), skeleton=[])])
+    boxes = np.c_[corners, corners + sizes].astype(np.float32)
+    return content, [dict(
+        id=i, img_id=i // 2, img_path=f'{row}/{i // 2}.png', split=row, category_id=1, raw_ann_info=annotations[i],
+        ori_shape=(1198, 1919), gt_instances=dict(
+            bboxes=boxes[i:i + 1], bbox_scores=np.ones(1, np.float32), bbox_scales=sizes[i:i + 1]),
+        pred_instances=dict(bboxes=boxes[i:i + 1], keypoint_scores=rng.uniform(0, 1, (1, 14)),
+                            keypoints=joints[i:i + 1] + rng.normal(0, 10, (1, 14, 2)))) for i in range(count)]
+
+
+def _pycocotools(samples: Sequence[dict], sigmas: np.ndarray) -> None:
+    annotations = [dict(s['raw_ann_info'], id=i, image_id=i // 2) for i, s in enumerate(samples, start=1)]
+    images = [dict(id=i) for i in range(len(samples) // 2 + 1)]
+    found = [dict(image_id=a['image_id'], category_id=1, score=float(s['pred_instances']['keypoint_scores'].mean()),
+                  keypoints=np.c_[s['pred_instances']['keypoints'][0], np.ones(14)].ravel().tolist())
+             for a, s in zip(annotations, samples)]
+    with redirect_stdout(StringIO()):
+        truth = COCO()
+        truth.dataset = dict(images=images, annotations=annotations, categories=[dict(id=1, name='person')])
+        truth.createIndex()
+        evaluation = COCOeval(truth, truth.loadRes(found), 'keypoints')
+        evaluation.params.kpt_oks_sigmas = np.asarray(sigmas)
+        evaluation.evaluate(), evaluation.accumulate(), evaluation.summarize()
 
 
 class Stepper:
@@ -207,15 +300,30 @@ def load_batch(config: Config, size: int) -> dict:
 
 def peak_memory(config: Config, batch: int, device: str) -> float:
     """Most memory, in MB, that a process of its own needs for two training steps."""
+    return _in_a_process(_peak_of_training, config.to_dict(), batch, device)
+
+
+def _in_a_process(task: Callable, *args) -> float:
     with multiprocessing.get_context('spawn').Pool(1) as pool:
-        return pool.apply(_peak, (config.to_dict(), batch, device, torch.get_num_threads()))
+        return pool.apply(task, (*args, torch.get_num_threads()))
 
 
-def _peak(config: dict, batch: int, device: str, threads: int) -> float:
+def _peak_of_training(config: dict, batch: int, device: str, threads: int) -> float:
     torch.set_num_threads(threads)
     config = Config(config)
     stepper = Stepper(config, load_batch(config, batch), device)
     stepper.step(), stepper.step()
+    return _peak(device)
+
+
+def _peak_of_prediction(config: dict, shape: Tuple[int, ...], device: str, threads: int) -> float:
+    torch.set_num_threads(threads)
+    model, x = build_model(config).to(device).eval(), torch.rand(shape, device=device)
+    _predict(model, x), _predict(model, x)
+    return _peak(device)
+
+
+def _peak(device: str) -> float:
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

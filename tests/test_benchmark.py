@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from exlpose_mm import GramLoss, benchmark
-from exlpose_mm.benchmark import compare, compare_steps, latency_cost, looped_gram, sample_cost, step_costs
+from exlpose_mm.benchmark import compare, compare_steps, looped_gram, metric_cost, prediction_costs, sample_costs, step_costs
 from test_configs import load
 
 DEMO = 'demo/exlpose_r18_1xb16-10e_demo-128x96.py'
@@ -26,11 +26,13 @@ def test_task_and_yardstick_take_turns(monkeypatch):
     assert (found.task, found.yardstick) == (5., 2.)
 
 
-def test_every_part_is_measured(exlpose_root, monkeypatch):
+def test_every_part_is_measured(exlpose_root, tmp_path, monkeypatch):
     config = load(DEMO, exlpose_root, monkeypatch)
-    found = [sample_cost(config, 1), *step_costs(config, 2, 1, 'cpu'), latency_cost(config, 1, 'cpu', images=2)]
+    found = [*sample_costs(config, str(tmp_path), 1), *step_costs(config, 2, 1, 'cpu'),
+             *prediction_costs(config, 1, 'cpu', images=2), metric_cost(1, people=30)]
     assert [ratio.name.split(' / ')[0] for ratio in found] == [
-        'paired sample', 'paired step', 'style loss', 'style loss', 'deployed student']
+        'paired sample', 'cached paired sample', 'paired step', 'style loss', 'style loss', 'prediction with LSBN',
+        'deployed prediction', 'memory of prediction with LSBN', 'rows of LL-A']
     assert all(np.isfinite(r.median) and r.median > 0 and r.low <= r.median <= r.high for r in found)
     assert benchmark.text_table(found).count('\n') == 1 + len(found)
     assert benchmark.as_json(found)[0]['unit'] == 's'

@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import dump
 
-from exlpose_mm.benchmark import (as_json, compare_steps, latency_cost, sample_cost, step_costs,
+from exlpose_mm.benchmark import (as_json, compare_steps, metric_cost, sample_costs, step_costs, prediction_costs,
                                   text_table)
 from exlpose_mm.camera import darken
 from exlpose_mm.pair_making import FRAME
@@ -30,15 +30,16 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def measure(args):
+def measure(args, folder):
     config = Config.fromfile(args.config)
     if args.against:
         other = Config.fromfile(args.against)
         return compare_steps(config, other, args.batch_size, args.repeats, args.device)
     return [
-        sample_cost(config, args.repeats),
+        *sample_costs(config, folder, args.repeats),
         *step_costs(config, args.batch_size, args.repeats, args.device),
-        latency_cost(config, args.repeats, args.device),
+        *prediction_costs(config, args.repeats, args.device),
+        metric_cost(min(3, args.repeats)),
     ]
 
 
@@ -50,7 +51,7 @@ def main(argv=None):
         if not args.data_root:
             write_dataset(root, 3, 3, 0, FRAME, darken)
         os.environ['DATA_ROOT'] = root
-        ratios = measure(args)
+        ratios = measure(args, folder)
     print(f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
           f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}')
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
