@@ -1,10 +1,13 @@
 """The official code's crop of a person (CPN's), for one image or a pair."""
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpose.registry import TRANSFORMS
+
+from .photometry import gain_to_mean, times
+from .transforms import lighting_of
 
 
 @TRANSFORMS.register_module()
@@ -33,14 +36,20 @@ class CPNCrop(BaseTransform):
         max_scale (float): Upper limit of the drawn factor. Defaults to 1.25.
         border (Sequence[float]): Colour in the channel order of the image, BGR. Defaults to
             CPN's mean colour.
+        low_light_mean (float, optional): Scale what is cut out of low-light images as
+            :class:`~exlpose_mm.ScaleToMean` scales the whole frame, the paper's being 0.4. The
+            result is the same, the border's colour stays, and the rest of the frame costs nothing.
 
     Raises:
-        ValueError: If a margin is negative, or a factor or a side not positive.
+        ValueError: If a margin is negative, a factor or a side not positive, or the mean not in
+            (0, 1].
+        KeyError: If there is a ``low_light_mean`` and a sample carries no ``lighting``.
     """
 
     def __init__(self, input_size: Tuple[int, int], margins: Tuple[float, float] = (0.1, 0.15),
                  scale_range: Optional[Tuple[float, float]] = None, max_scale: float = 1.25,
-                 border: Sequence[float] = (102.98, 115.95, 122.77)) -> None:
+                 border: Sequence[float] = (102.98, 115.95, 122.77),
+                 low_light_mean: Optional[float] = None) -> None:
         low, high = scale_range or (1., 1.)
         if min(margins) < 0 or not 0 < low <= high or max_scale <= 0 or min(input_size) <= 0:
             raise ValueError(
@@ -50,12 +59,18 @@ class CPNCrop(BaseTransform):
         self.growth = 1 + 2 * np.array(margins)
         self.scale_range, self.max_scale = scale_range, max_scale
         self.border = tuple(border)
+        if low_light_mean is not None and not 0 < low_light_mean <= 1:
+            raise ValueError(f'CPNCrop takes a low_light_mean in (0, 1], got {low_light_mean}')
+        self.low_light_mean = low_light_mean
 
     def transform(self, results: dict) -> dict:
         corners = self._corners(results['bbox'][0], self._draw_scale())
         images = results['img']
-        results['img'] = ([self._cut(image, corners) for image in images]
-                          if isinstance(images, list) else self._cut(images, corners))
+        if isinstance(images, list):
+            gains = self._gains(results, images)
+            results['img'] = [self._cut(image, corners, gain) for image, gain in zip(images, gains)]
+        else:
+            results['img'] = self._cut(images, corners, *self._gains(results, [images]))
         scale = (corners[1] - corners[0]).astype(np.float32)
         center = np.float32(corners.mean(axis=0))
         if results.get('keypoints') is not None:
@@ -86,14 +101,25 @@ class CPNCrop(BaseTransform):
             return 1.
         return min(np.random.uniform(*self.scale_range), self.max_scale)
 
-    def _cut(self, image: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    def _gains(self, results: dict, images: List[np.ndarray]) -> List[Optional[np.ndarray]]:
+        """Factors of the channels of each image, or None."""
+        if self.low_light_mean is None:
+            return [None] * len(images)
+        names = lighting_of(results)
+        lost = results.get('lost_sums', {}).get('low_light', 0.)
+        return [gain_to_mean(image, self.low_light_mean, lost) if name == 'low_light' else None
+                for image, name in zip(images, [names] if isinstance(names, str) else names)]
+
+    def _cut(self, image: np.ndarray, corners: np.ndarray, gain: Optional[np.ndarray]) -> np.ndarray:
         frame = np.array(image.shape[1::-1])
         inside = corners.clip(0, frame)
         (left, top), (right, bottom) = np.abs(inside - corners)
         (x0, y0), (x1, y1) = inside
         crop = image[y0:y1, x0:x1]
+        if gain is not None:
+            crop = times(crop, gain)
         if not crop.size:
-            crop = np.full((*(corners[1] - corners[0])[::-1], 3), self.border, image.dtype)
+            crop = np.full((*(corners[1] - corners[0])[::-1], 3), self.border, crop.dtype)
         elif left or top or right or bottom:
             crop = cv2.copyMakeBorder(crop, top, bottom, left, right, cv2.BORDER_CONSTANT, value=self.border)
         return cv2.resize(crop, self.input_size, interpolation=cv2.INTER_LINEAR)

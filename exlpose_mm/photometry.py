@@ -2,7 +2,7 @@
 
 These come before the crop, which needs float32 to interpolate between 0, 1 and 2.
 """
-from typing import Optional, Tuple
+from typing import Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -21,10 +21,10 @@ class ScaleToMean(BaseTransform):
 
     Args:
         mean (float): Wanted mean as a share of 255. Defaults to 0.4, the paper's.
-        crop (dict, optional): Config of the ``TopdownAffine`` or
-            :class:`~exlpose_mm.CPNCrop` that follows. Then only what it can sample is scaled and
-            the rest is zero, which is faster; it belongs after every step that changes the
-            person's box. See :func:`sampled_region`.
+        crop (dict, optional): Config of the ``TopdownAffine`` that follows. Then only what it can
+            sample is scaled and the rest is zero, which is faster; it belongs after every step
+            that changes the person's box. See :func:`sampled_region`.
+            (:class:`~exlpose_mm.CPNCrop` scales by itself, which is faster still.)
 
     Raises:
         ValueError: If ``mean`` is not in (0, 1].
@@ -39,24 +39,26 @@ class ScaleToMean(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         image = results['img']
-        channel_means = _frame_means(results)
-        gain = (255 * self.mean / np.where(channel_means > 0, channel_means, np.inf)).astype(np.float32)
+        gain = gain_to_mean(image, self.mean, results.get('lost_sums', {}).get(results.get('lighting'), 0.))
         if self.crop is None:
-            results['img'] = _times(image, gain)
+            results['img'] = times(image, gain)
         else:
             region = sampled_region(results, self.crop)
             results['img'] = np.zeros(image.shape, np.float32)
-            results['img'][region] = _times(image[region], gain)
+            results['img'][region] = times(image[region], gain)
         return results
 
 
-def _frame_means(results: dict) -> np.ndarray:
-    """Means (3, ) of the whole frame, of which a crop cache may have left a region only."""
-    image = results['img']
-    sums = channel_sums(image)
-    if 'lost_sums' in results:
-        sums += results['lost_sums'][results['lighting']]
-    return sums / max(1, image.shape[0] * image.shape[1])
+def gain_to_mean(image: np.ndarray, mean: float, lost_sums: Union[float, Sequence[float]] = 0.) -> np.ndarray:
+    """Factors (3, ), float32, that bring the channels of a whole frame to a mean; 0 for one of zeros.
+
+    Args:
+        image (np.ndarray): (H, W, 3).
+        mean (float): As a share of 255.
+        lost_sums (sequence[float]): Sums (3, ) of the pixels that a crop cache made zero.
+    """
+    means = (channel_sums(image) + lost_sums) / max(1, image.shape[0] * image.shape[1])
+    return (255 * mean / np.where(means > 0, means, np.inf)).astype(np.float32)
 
 
 def channel_sums(image: np.ndarray) -> np.ndarray:
@@ -64,7 +66,7 @@ def channel_sums(image: np.ndarray) -> np.ndarray:
     return np.array(cv2.sumElems(image)[:3]) if image.size else np.zeros(3)
 
 
-def _times(image: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def times(image: np.ndarray, gain: np.ndarray) -> np.ndarray:
     """An image (H, W, 3) times a gain (3, ), float32; by table if it is uint8, seven times as fast."""
     if image.dtype != np.uint8 or not image.size:
         return image * gain

@@ -3,7 +3,7 @@
 A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose's geometric
 transforms take such a list as frames of one scene and move both alike.
 """
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, List, Optional, Sequence, Union
 
 import numpy as np
 from mmcv.transforms import BaseTransform
@@ -85,7 +85,7 @@ class OnLighting(BaseTransform):
         self.transforms = Compose([TRANSFORMS.build(cfg) for cfg in transforms])
 
     def transform(self, results: dict) -> dict:
-        lighting = _lighting_of(results)
+        lighting = lighting_of(results)
         if isinstance(lighting, str):
             return self.transforms(results) if lighting == self.lighting else results
         results['img'] = [self._apply(results, image) if self._concerns(i, name) else image
@@ -116,7 +116,7 @@ class AddMomentumView(BaseTransform):
     """
 
     def transform(self, results: dict) -> dict:
-        lighting = _lighting_of(results)
+        lighting = lighting_of(results)
         if lighting not in (LIGHTINGS, 'low_light'):
             raise ValueError(f'AddMomentumView takes a pair or a low-light image, got the lighting {lighting!r}')
         images, names = (results['img'], lighting) if lighting == LIGHTINGS else ([results['img']], [lighting])
@@ -219,7 +219,7 @@ class PackPairedInputs(PackPoseInputs):
         if isinstance(lighting, (tuple, list)):
             packed['inputs'] = dict(zip(_input_names(lighting), packed['inputs']))
         elif self.inputs:
-            packed['inputs'] = {_lighting_of(results): packed['inputs']}
+            packed['inputs'] = {lighting_of(results): packed['inputs']}
         if self.inputs:
             packed['inputs'] = {name: packed['inputs'].get(name) for name in self.inputs}
         return packed
@@ -230,7 +230,12 @@ def _input_names(lighting: Sequence[str]) -> List[str]:
     return [MOMENTUM_VIEW if name in lighting[:i] else name for i, name in enumerate(lighting)]
 
 
-def _lighting_of(results: dict):
+def lighting_of(results: dict) -> Union[str, Sequence[str]]:
+    """The lighting of a sample's image, or those of its images.
+
+    Raises:
+        KeyError: If it carries none.
+    """
     if 'lighting' not in results:
         raise KeyError(f'the sample {results.get("img_path")} carries no "lighting": put TagLighting, '
                        'LoadPairedImages or SimulateLowLight before OnLighting, or use ExLPoseDataset')

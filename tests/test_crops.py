@@ -3,7 +3,7 @@ import cv2
 import numpy as np
 import pytest
 
-from exlpose_mm import CPNCrop
+from exlpose_mm import CPNCrop, ScaleToMean
 
 BORDER = (102.98, 115.95, 122.77)
 
@@ -86,6 +86,28 @@ def test_a_pair_moves_alike():
     np.testing.assert_allclose(pair[0], alone, atol=1)
 
 
+@pytest.mark.parametrize('bbox', BOXES)
+@pytest.mark.parametrize('pair', [False, True])
+def test_low_light_is_scaled_as_the_whole_frame_would_be(bbox, pair):
+    dark, bright = frame() // 32, frame(seed=1)
+    dark[..., 1] = 0
+    lit = dict(lighting=('low_light', 'well_lit')) if pair else dict(lighting='low_light')
+    scaled = ScaleToMean().transform(dict(img=dark))['img']
+    before, after = ([first, bright] if pair else first for first in (dark, scaled))
+    want = CPNCrop((24, 32)).transform(sample(after, bbox))['img']
+    got = CPNCrop((24, 32), low_light_mean=0.4).transform({**sample(before, bbox), **lit})['img']
+    for ours, theirs in zip(*((got, want) if pair else ([got], [want]))):
+        assert ours.dtype == theirs.dtype
+        np.testing.assert_array_equal(ours, theirs)
+    well_lit = CPNCrop((24, 32), low_light_mean=0.4).transform({**sample(bright, bbox), 'lighting': 'well_lit'})
+    np.testing.assert_array_equal(well_lit['img'], CPNCrop((24, 32)).transform(sample(bright, bbox))['img'])
+
+
+def test_scaling_needs_to_know_the_lighting():
+    with pytest.raises(KeyError, match='TagLighting'):
+        CPNCrop((24, 32), low_light_mean=0.4).transform(sample(frame(), BOXES[0]))
+
+
 def test_boxes_without_area_or_outside_of_the_frame():
     assert CPNCrop((24, 32)).transform(sample(frame(), (30, 30, 30, 30)))['img'].shape == (32, 24, 3)
     outside = CPNCrop((24, 32)).transform(sample(frame(np.float32), (500, 500, 520, 540)))['img']
@@ -93,7 +115,8 @@ def test_boxes_without_area_or_outside_of_the_frame():
 
 
 @pytest.mark.parametrize('kwargs', [
-    dict(margins=(-0.1, 0)), dict(max_scale=0), dict(scale_range=(1.35, 0.7)), dict(input_size=(0, 4))])
+    dict(margins=(-0.1, 0)), dict(max_scale=0), dict(scale_range=(1.35, 0.7)), dict(input_size=(0, 4)),
+    dict(low_light_mean=0), dict(low_light_mean=102)])
 def test_values_without_meaning(kwargs):
-    with pytest.raises(ValueError, match='CPNCrop needs'):
+    with pytest.raises(ValueError, match='CPNCrop (needs|takes)'):
         CPNCrop(**{'input_size': (48, 64), **kwargs})

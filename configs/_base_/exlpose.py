@@ -7,11 +7,10 @@ data_root = '{{$DATA_ROOT:data/ExLPose}}'
 
 codec = dict(type='CPNHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
 
-train_crop = dict(type='CPNCrop', input_size=codec['input_size'], scale_range=(0.7, 1.35))
-test_crop = dict(type='CPNCrop', input_size=codec['input_size'])
+test_crop = dict(type='CPNCrop', input_size=codec['input_size'], low_light_mean=0.4)
+train_crop = dict(scale_range=(0.7, 1.35), **test_crop)
 train_pipeline = [
     dict(type='LoadPairedImages'),
-    dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean', crop=train_crop)]),
     train_crop,
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPairedInputs')
@@ -20,7 +19,6 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImage'),
     dict(type='TagLighting'),
-    dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean', crop=test_crop)]),
     test_crop,
     dict(type='PackPairedInputs')
 ]
