@@ -36,6 +36,7 @@ from .metrics import LightingCocoMetric
 from .model_zoo import strip_init_cfg
 
 Task = Callable[[], object]
+SAMPLES = 8
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
     Args:
         config (Config): Of paired training data.
         folder (str): For the cache.
-        repeats (int): Of the first 8 samples.
+        repeats (int): Of the first samples, :data:`SAMPLES` of them.
     """
     dataset, path = build_dataset(config), osp.join(folder, 'crops.lmdb')
     build_cache(dataset, path)
@@ -96,7 +97,7 @@ def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
     cached_config.train_dataloader.dataset.crop_cache = path
     cached = build_dataset(cached_config)
     size = tuple(config.codec.input_size)
-    infos = [dataset.get_data_info(i) for i in range(min(len(dataset), 8))]
+    infos = [dataset.get_data_info(i % len(dataset)) for i in range(SAMPLES)]
     files = [[np.fromfile(info[key], np.uint8) for key in ('img_path', 'well_lit_path')] for info in infos]
 
     def bare() -> None:
@@ -107,7 +108,7 @@ def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
                 cv2.resize(crop.astype(np.float32), size)
 
     yardstick = 'decoding two files and two warps'
-    return [compare(f'{name} / {yardstick}', lambda: [data[i] for i in range(len(infos))], bare, repeats)
+    return [compare(f'{name} / {yardstick}', lambda: [data[i % len(data)] for i in range(SAMPLES)], bare, repeats)
             for name, data in (('paired sample', dataset), ('cached paired sample', cached))]
 
 
@@ -335,6 +336,30 @@ def text_table(ratios: Sequence[Ratio]) -> str:
     rows = ['| task / yardstick | ratio | spread | task | yardstick |', '|---|--:|--:|--:|--:|']
     rows += [f'| {r.name} | {r.median:.3f} | {r.low:.3f} to {r.high:.3f} | {r.task:.4g} {r.unit} | '
              f'{r.yardstick:.4g} {r.unit} |' for r in ratios]
+    return '\n'.join(rows)
+
+
+def epoch_table(whole: Ratio, cached: Ratio, step: Ratio, batch: int, people: int = 10000) -> str:
+    """A Markdown table of the time that an epoch takes, and of what bounds it, with more hardware.
+
+    Loading and training overlap, and gradients are taken to travel for nothing.
+
+    Args:
+        whole, cached (Ratio): Of 8 samples, from :func:`sample_costs`.
+        step (Ratio): Of a batch, from :func:`step_costs`.
+        batch (int): Pairs in it.
+        people (int): In an epoch.
+    """
+    rows = ['| devices like this | workers for each | whole frames | crop cache |', '|--:|--:|--:|--:|']
+    for devices in (1, 2, 4, 8):
+        for workers in (1, 2, 4, 8):
+            step_time = people * step.task / batch / devices
+            cells = []
+            for sample in (whole, cached):
+                loading = people * sample.task / SAMPLES / (devices * workers)
+                bound = 'loading' if loading > step_time else 'step'
+                cells.append(f'{max(loading, step_time) / 60:.1f} min ({bound})')
+            rows.append(f'| {devices} | {workers} | {" | ".join(cells)} |')
     return '\n'.join(rows)
 
 

@@ -38,6 +38,15 @@ def test_every_part_is_measured(exlpose_root, tmp_path, monkeypatch):
     assert benchmark.as_json(found)[0]['unit'] == 's'
 
 
+def test_an_epoch_is_bound_by_the_slower_of_loading_and_step():
+    whole, cached, step = (benchmark.Ratio('', 1, 1, 1, task, 1) for task in (8 * 0.3, 8 * 0.03, 4 * 0.1))
+    rows = benchmark.epoch_table(whole, cached, step, batch=4, people=6000).splitlines()[2:]
+    assert rows[0] == '| 1 | 1 | 30.0 min (loading) | 10.0 min (step) |'
+    assert rows[2] == '| 1 | 4 | 10.0 min (step) | 10.0 min (step) |'
+    assert rows[5] == '| 2 | 2 | 7.5 min (loading) | 5.0 min (step) |'
+    assert len(rows) == 16
+
+
 def test_two_configs_in_time_and_memory(exlpose_root, monkeypatch):
     config = load(DEMO, exlpose_root, monkeypatch)
     time, memory = compare_steps(config, config, 2, 1, 'cpu')

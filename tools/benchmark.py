@@ -31,16 +31,17 @@ def parse_args(argv=None):
 
 
 def measure(args, folder):
+    """Ratios, and a text that follows from them."""
     config = Config.fromfile(args.config)
     if args.against:
         other = Config.fromfile(args.against)
-        return compare_steps(config, other, args.batch_size, args.repeats, args.device)
+        return compare_steps(config, other, args.batch_size, args.repeats, args.device), ''
+    samples = sample_costs(config, folder, args.repeats)
+    steps = step_costs(config, args.batch_size, args.repeats, args.device)
+    table = epoch_table(*samples, steps[0], args.batch_size)
     return [
-        *sample_costs(config, folder, args.repeats),
-        *step_costs(config, args.batch_size, args.repeats, args.device),
-        *prediction_costs(config, args.repeats, args.device),
-        metric_cost(min(3, args.repeats)),
-    ]
+        *samples, *steps, *prediction_costs(config, args.repeats, args.device), metric_cost(min(3, args.repeats))
+    ], f'\n\nAn epoch of 10,000 people, reckoned from these:\n\n{table}'
 
 
 def main(argv=None):
@@ -51,9 +52,9 @@ def main(argv=None):
         if not args.data_root:
             write_dataset(root, 3, 3, 0, FRAME, darken)
         os.environ['DATA_ROOT'] = root
-        ratios = measure(args, folder)
+        ratios, rest = measure(args, folder)
     print(f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
-          f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}')
+          f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}{rest}')
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     dump(as_json(ratios), args.out, indent=1)
 
