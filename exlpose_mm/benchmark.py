@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from .crop_cache import build as build_cache
 from .datasets import JOINTS, ExLPoseDataset
-from .deployment import plain_config
+from .deployment import change_dicts, plain_config
 from .lighting import LIGHTINGS, lighting, tap
 from .metrics import LightingCocoMetric
 from .model_zoo import strip_init_cfg
@@ -287,10 +287,17 @@ def build_model(config: dict) -> nn.Module:
         return MODELS.build(config)
 
 
-def build_dataset(config: Config):
-    """The config's training data."""
+def build_dataset(config: Config, **pack):
+    """The config's training data.
+
+    Args:
+        config (Config): Is not changed.
+        **pack: Further arguments of every ``PackPairedInputs`` in it.
+    """
+    dataset = change_dicts(config.train_dataloader.dataset.to_dict(),
+                           lambda d: {**d, **pack} if d.get('type') == 'PackPairedInputs' else d)
     with DefaultScope.overwrite_default_scope('mmpose'):
-        return DATASETS.build(config.train_dataloader.dataset)
+        return DATASETS.build(dataset)
 
 
 def load_batch(config: Config, size: int) -> dict:

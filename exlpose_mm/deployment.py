@@ -1,6 +1,6 @@
 """One lighting's network as a plain MMPose model, for places that know nothing of lightings."""
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any, Callable, Dict, Tuple, Union
 
 from mmengine.config import Config
 from mmpose.apis.inference import dataset_meta_from_config
@@ -67,7 +67,7 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
         'head': _without_lsbn(plain['model']['head']['head'])}
     plain['default_hooks'] = {key: hook for key, hook in plain.get('default_hooks', {}).items()
                               if key != 'checkpoint'}
-    plain['test_dataloader'] = _replace(
+    plain['test_dataloader'] = change_dicts(
         plain['test_dataloader'],
         lambda d: dict(d, lighting=name) if d.get('type') == 'TagLighting' else d)
     return Config(plain)
@@ -87,13 +87,13 @@ def plain_state_dict(state_dict: Dict[str, Tensor], name: str = 'low_light') -> 
 
 
 def _without_lsbn(node: Any) -> Any:
-    return _replace(node, lambda d: dict(d, type='BN') if d.get('type') == 'LSBN2d' else d)
+    return change_dicts(node, lambda d: dict(d, type='BN') if d.get('type') == 'LSBN2d' else d)
 
 
-def _replace(node: Any, change) -> Any:
+def change_dicts(node: Any, change: Callable[[dict], dict]) -> Any:
     """A copy of nested dicts and lists with each dict changed."""
     if isinstance(node, dict):
-        return change({key: _replace(value, change) for key, value in node.items()})
+        return change({key: change_dicts(value, change) for key, value in node.items()})
     if isinstance(node, (list, tuple)):
-        return type(node)(_replace(value, change) for value in node)
+        return type(node)(change_dicts(value, change) for value in node)
     return node

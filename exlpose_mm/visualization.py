@@ -17,7 +17,7 @@ def lift(image: np.ndarray) -> np.ndarray:
     percentile to white and applies a display gamma of 2.2.
 
     Args:
-        image (np.ndarray): (H, W, 3), uint8. All zero stays all zero.
+        image (np.ndarray): (H, W, 3), uint8 or of any scale. All zero stays all zero.
 
     Returns:
         np.ndarray: (H, W, 3), uint8.
@@ -30,15 +30,16 @@ def lift(image: np.ndarray) -> np.ndarray:
 
 
 def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
-               ground_truth: bool = False, line_width: Optional[int] = None) -> np.ndarray:
+               ground_truth: bool = False, line_width: Optional[int] = None, boxes: bool = True) -> np.ndarray:
     """Draw the predicted or the labelled people of one image.
 
     Args:
         image (np.ndarray): (H, W, 3), uint8, BGR.
         sample (PoseDataSample): With ``pred_instances`` or ``gt_instances``.
         metainfo (dict): The data set's.
-        ground_truth (bool): Draw labels instead of predictions.
+        ground_truth (bool): Draw labels, of those joints that have one, instead of predictions.
         line_width (int, optional): In pixels. Defaults to 1/200 of the longer side.
+        boxes (bool): Draw the people's boxes too. Defaults to True.
 
     Returns:
         np.ndarray: (H, W, 3), uint8, BGR.
@@ -48,7 +49,7 @@ def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
     visualizer.set_dataset_meta(metainfo)
     drawn = visualizer.add_datasample(
         'poses', image[..., ::-1], sample, draw_gt=ground_truth, draw_pred=not ground_truth,
-        draw_bbox=True, kpt_thr=0., show=False)
+        draw_bbox=boxes, kpt_thr=0.5 if ground_truth else 0., show=False)
     # With only one of the two drawn, the visualiser returns it alone.
     return np.ascontiguousarray(drawn[..., ::-1])
 
@@ -92,6 +93,54 @@ def draw_people(models: Sequence[torch.nn.Module], infos: Sequence[dict], crop: 
     panels.append(draw_poses(labelled, collate_people(infos), models[0].dataset_meta, ground_truth=True,
                              line_width=line_width))
     return np.hstack([panel[window] for panel in panels])
+
+
+def input_names(sample: dict) -> List[str]:
+    """Names of the images of a packed training sample."""
+    inputs = sample['inputs']
+    if not isinstance(inputs, dict):
+        return [sample['data_samples'].get('lighting', 'image')]
+    return [name for name, image in inputs.items() if image is not None]
+
+
+def draw_sample(sample: dict, metainfo: dict, names: Sequence[str], height: int = 384) -> np.ndarray:
+    """What the network gets of a training sample: its images side by side, joints on each.
+
+    Args:
+        sample (dict): From a data set whose ``PackPairedInputs`` has ``pack_transformed=True``.
+        metainfo (dict): The data set's.
+        names (Sequence[str]): Images to show, as :func:`input_names` gives them; one that the
+            sample has not is left grey.
+        height (int): Of each in pixels.
+
+    Returns:
+        np.ndarray: (height, W, 3), uint8, BGR; images but the well-lit one are lifted.
+    """
+    inputs = sample['inputs']
+    if not isinstance(inputs, dict):
+        inputs = {input_names(sample)[0]: inputs}
+    shape = next(image.shape for image in inputs.values() if image is not None)
+    width = round(height * shape[2] / shape[1])
+    scaled = PoseDataSample()
+    scaled.gt_instances = _input_joints(sample['data_samples'].gt_instances, height / shape[1])
+    panels = []
+    for name in names:
+        panel = np.full((height, width, 3), 128, np.uint8)
+        if inputs.get(name) is not None:
+            image = np.ascontiguousarray(inputs[name].permute(1, 2, 0).numpy())
+            image = image.clip(0, 255).astype(np.uint8) if name == 'well_lit' else lift(image)
+            panel = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+            panel = draw_poses(panel, scaled, metainfo, ground_truth=True, boxes=False)
+        panels.append(panel)
+    return np.hstack(panels)
+
+
+def _input_joints(people: InstanceData, factor: float) -> InstanceData:
+    """Joints in pixels of the network's input times a factor, and whether they are labelled."""
+    visible = people.keypoints_visible
+    return InstanceData(
+        keypoints=people.transformed_keypoints[..., :2] * factor,
+        keypoints_visible=visible[..., 0] if visible.ndim == 3 else visible)
 
 
 def _window(boxes: np.ndarray, shape: Sequence[int], margin: float = 0.15) -> Tuple[slice, slice]:

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from mmpose.apis import MMPoseInferencer, init_model
 from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample
 
 from exlpose_mm import ExLPoseDataset
 from exlpose_mm.cli import export_variables
-from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image, lift
+from exlpose_mm.visualization import contact_sheet, draw_people, draw_sample, group_by_image, input_names, lift
 
 ROOT = Path(__file__).resolve().parents[1]
 DEMO = ROOT / 'configs/demo/exlpose_r18_1xb16-10e_demo-128x96.py'
@@ -140,3 +142,42 @@ class TestPicture:
         assert (picture[:, 3 * width:] != lift(dark)).any(), 'the labels are drawn'
         box = np.concatenate([person['bbox'] for person in people])
         assert window.shape[1] < picture.shape[1] and window.shape[0] >= box[:, 3].max() - box[:, 1].min()
+
+
+class TestTrainingSamples:
+
+    def packed(self, labelled):
+        """A pair and a view of 64 x 48 black pixels, with one joint in pixels of the input."""
+        visible = np.zeros((1, 14, 2), np.float32)
+        visible[0, 3] = labelled
+        person = PoseDataSample()
+        person.gt_instances = InstanceData(
+            keypoints=np.zeros((1, 14, 2)), keypoints_visible=visible,
+            transformed_keypoints=np.full((1, 14, 2), [24., 40.]))
+        black = torch.zeros(3, 64, 48)
+        return dict(inputs=dict(low_light=black, well_lit=black, momentum_view=None), data_samples=person)
+
+    def test_a_labelled_joint_is_on_every_image_in_its_place(self):
+        names = ['low_light', 'well_lit', 'momentum_view']
+        metainfo = ExLPoseDataset(lazy_init=True).metainfo
+        low, well, none = np.split(draw_sample(self.packed(1), metainfo, names, height=128), 3, axis=1)
+        for panel in (low, well):
+            y, x = np.argwhere(panel.any(axis=2)).mean(axis=0)
+            assert abs(x - 48) < 2 and abs(y - 80) < 2
+        assert (none == 128).all()
+        assert not draw_sample(self.packed(0), metainfo, names[:2]).any()
+
+    @pytest.mark.parametrize('name', ['demo/exlpose_r18_1xb16-10e_demo-128x96.py',
+                                      'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb32-540i_dark-lspet-128x96.py'])
+    def test_the_tool(self, name, exlpose_root, tmp_path):
+        out = tmp_path / 'sheet.png'
+        done = subprocess.run(
+            [sys.executable, 'tools/browse_dataset.py', f'configs/{name}', '--data-root', str(exlpose_root), '--num', '3',
+             '--out', str(out)], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+        columns = 3 if 'unpaired' in name else 2
+        assert cv2.imread(str(out)).shape == (28 + 3 * 388, 288 * columns, 3)
+
+    def test_names_of_a_single_image(self):
+        sample = dict(inputs=torch.zeros(3, 4, 4), data_samples=PoseDataSample(metainfo=dict(lighting='low_light')))
+        assert input_names(sample) == ['low_light']

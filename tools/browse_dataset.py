@@ -1,0 +1,64 @@
+"""Shows what training sees of a config's data, joints on every image; or checks a downloaded ExLPose."""
+import argparse
+import os
+import sys
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.utils import ProgressBar
+
+from exlpose_mm.benchmark import build_dataset
+from exlpose_mm.pairing import DatasetError
+from exlpose_mm.release_check import HEADER, check_release, complete
+from exlpose_mm.visualization import contact_sheet, draw_sample, input_names
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('config', nargs='?', help='whose training data are shown')
+    parser.add_argument('--check', action='store_true',
+                        help="check the release in --data-root instead: counts, partners, sizes, boxes, pixels")
+    parser.add_argument('--data-root', help="folder of the data set, if not the config's")
+    parser.add_argument('--num', type=int, default=8, help='samples, spread evenly over the data set')
+    parser.add_argument('--seed', type=int, default=0, help='of the augmentation')
+    parser.add_argument('--out', default='training_samples.png', help='the picture')
+    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads that decode, for --check')
+    args = parser.parse_args(argv)
+    if not args.check and not args.config:
+        parser.error('name a config, or --check a data set')
+    return args
+
+
+def check(args):
+    reports = check_release(args.data_root or 'data/ExLPose', args.workers, progress=ProgressBar)
+    problems = [line for report in reports for line in report.problems]
+    print('\n' + '\n'.join([*problems, '', HEADER, *(report.row() for report in reports)]))
+    sys.exit(0 if complete(reports) else 'This is not the release as it was published.')
+
+
+def browse(args):
+    if args.data_root:
+        os.environ['DATA_ROOT'] = args.data_root
+    config = Config.fromfile(args.config)
+    try:
+        dataset = build_dataset(config, pack_transformed=True)
+    except DatasetError as error:
+        sys.exit(f'browse_dataset: {error}')
+    np.random.seed(args.seed)
+    samples = [dataset[int(i)] for i in np.unique(np.linspace(0, len(dataset) - 1, args.num).astype(int))]
+    names = max((input_names(sample) for sample in samples), key=len)
+    sheet = contact_sheet([draw_sample(sample, dataset.metainfo, names) for sample in samples], names)
+    if not cv2.imwrite(args.out, sheet):
+        sys.exit(f'browse_dataset: cannot write {args.out}: does its folder exist, and is there room?')
+    print(args.out)
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    (check if args.check else browse)(args)
+
+
+if __name__ == '__main__':
+    main()
