@@ -161,15 +161,31 @@ class TestTraining:
         assert layer.bns[0].weight.grad.abs().sum() > 0 and layer.bns[1].weight.grad is None
         assert all(p.grad is None for p in model.momentum_teacher.parameters())
 
-    def test_nothing_is_taught_in_the_burn_in(self):
+    def test_the_well_lit_teacher_speaks_alone_in_the_burn_in(self):
         model = with_teacher(burn_in=1)
         model.momentum_teacher.update(model.network)
-        silent = model(**batch(model), mode='loss')['loss_distill']
+        data = batch(model)
+        losses = model(**data, mode='loss')
+        assert (losses['taught_by_well_lit'], losses['taught_by_momentum']) == (1, 0)
+        maps = {}
+        for name in ('low_light', 'well_lit'):
+            with lighting(model, name):
+                maps[name] = model.head.forward(model.backbone(data['inputs'][name]))
+        logs = {name: x.flatten(2).log_softmax(dim=-1) for name, x in maps.items()}
+        want = (logs['well_lit'].exp() * (logs['well_lit'] - logs['low_light'])).sum(dim=-1).mean()
+        torch.testing.assert_close(losses['loss_distill'], want)
+
+    def test_nobody_speaks_in_the_burn_in_without_partners(self):
+        model = with_teacher(burn_in=1)
+        model.momentum_teacher.update(model.network)
+        data = batch(model)
+        del data['inputs']['well_lit']
+        for sample in data['data_samples']:
+            sample.set_metainfo(dict(lighting='low_light', labelled=()))
+        silent = model(**data, mode='loss')['loss_distill']
         assert silent == 0
         silent.backward()
         assert model.backbone.conv1.weight.grad.abs().sum() == 0, 'in the graph, for distributed training'
-        model.momentum_teacher.update(model.network)
-        assert model(**batch(model), mode='loss')['loss_distill'] > 0
 
     def test_dark_images_without_labels(self):
         model = with_teacher()

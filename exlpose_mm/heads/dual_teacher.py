@@ -1,4 +1,5 @@
 """A head that supervises the low-light student by up to two teachers."""
+from dataclasses import replace
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -179,7 +180,7 @@ class Distillation(nn.Module):
         Args:
             outputs (dict): Lighting to the head's output.
             momentum (list[Tensor], optional): The momentum teacher's; None during its burn-in,
-                in which the loss is 0.
+                in which the well-lit teacher speaks alone.
             samples (list[PoseDataSample]): B samples, those with a low-light image, with
                 ``gt_instances`` of ``bboxes`` and ``bbox_scales``.
             pairs (dict): Lighting to the rows of the pairs, as :func:`partners` gives them.
@@ -188,17 +189,17 @@ class Distillation(nn.Module):
             dict: ``loss_distill``, ``taught_by_well_lit``, ``taught_by_momentum``.
         """
         student = outputs['low_light']
-        if momentum is None:
-            # With a graph: distributed training waits for the gradient of every parameter.
-            silent = 0 * sum(tensor.float().mean() for tensor in student)
-            nobody = silent.detach()
-            return dict(loss_distill=silent, taught_by_well_lit=nobody, taught_by_momentum=nobody)
         has_partner = torch.zeros(len(samples), dtype=torch.bool, device=self.sigmas.device)
         has_partner[pairs['low_light']] = True
+        burning_in = momentum is None
+        if burning_in:
+            momentum = [tensor.detach() for tensor in student]
         well_lit = [tensor.detach().clone() for tensor in momentum]
         for mine, theirs in zip(well_lit, outputs.get('well_lit', [])):
             mine[pairs['low_light']] = theirs.detach()[pairs['well_lit']].to(mine)
         first, second = self.output.verdict(well_lit), self.output.verdict(momentum)
+        if burning_in:
+            second = replace(second, confidence=torch.full_like(second.confidence, -torch.inf))
         agreement = similarity(first.position, second.position, *_sizes(samples, self.sigmas), self.sigmas)
         merged = merge_teachers(first, second, has_partner, agreement, self.min_confidence)
         target = choose(well_lit, momentum, merged.from_well_lit)
