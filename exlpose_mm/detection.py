@@ -8,16 +8,17 @@ from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
+from mmpose.structures.bbox import bbox_xywh2xyxy
 from torch import nn
 
 from .datasets import ExLPoseDataset
 from .lighting import check_lighting
 from .pairing import find_annotation
 from .photometry import ScaleToMean
-from .transforms import ImageError, load_image
+from .transforms import ImageError, TagLighting, load_image
 
 __all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people',
-           'as_annotations']
+           'people_in', 'as_annotations']
 
 PERSON = 'person'
 
@@ -80,9 +81,18 @@ def read_image(path: str, lighting: str) -> np.ndarray:
     """
     check_lighting(lighting)
     image = load_image(path)
-    if lighting == 'low_light':
-        image = ScaleToMean().transform(dict(img=image))['img']
-    return image.round().clip(0, 255).astype(np.uint8)
+    return _brighten(image) if lighting == 'low_light' else image
+
+
+def _brighten(image: np.ndarray) -> np.ndarray:
+    return ScaleToMean().transform(dict(img=image))['img'].round().clip(0, 255).astype(np.uint8)
+
+
+def people_in(detector: nn.Module, image: np.ndarray, score_thr: float = 0.3) -> np.ndarray:
+    """Boxes (N, 4), x1 y1 x2 y2, of the people in an image (H, W, 3), uint8 BGR, of any lighting."""
+    dark = TagLighting().transform(dict(img=image))['lighting'] == 'low_light'
+    found = _people(detector, _brighten(image) if dark else image, score_thr)
+    return bbox_xywh2xyxy(np.float32([box for box, _ in found]).reshape(-1, 4))
 
 
 def detect_people(detector: nn.Module, images: Dict[int, str], lighting: str,

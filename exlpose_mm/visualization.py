@@ -13,8 +13,9 @@ from mmpose.visualization import PoseLocalVisualizer
 def lift(image: np.ndarray) -> np.ndarray:
     """Make a dark image visible, for the eye only.
 
-    Blurs away the worst noise, scales every channel to the same mean, maps the 99.5th
-    percentile to white and applies a display gamma of 2.2.
+    Blurs away the worst noise, the wider the fewer photons there are (sigma 1 to 3 pixels),
+    scales every channel to the same mean, maps the 99.5th percentile to white and applies a
+    display gamma of 2.2.
 
     Args:
         image (np.ndarray): (H, W, 3), uint8 or of any scale. All zero stays all zero.
@@ -22,7 +23,8 @@ def lift(image: np.ndarray) -> np.ndarray:
     Returns:
         np.ndarray: (H, W, 3), uint8.
     """
-    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 1.0)
+    sigma = np.clip(1 / np.sqrt(max(image.mean(), 1e-6)), 1, 3)
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma)
     means = smooth.mean(axis=(0, 1))
     smooth *= means.mean() / np.where(means > 0, means, np.inf)
     white = max(np.percentile(smooth, 99.5), 1e-6)

@@ -1,0 +1,248 @@
+"""Poses in anybody's images: files, folders, videos, a webcam."""
+import glob
+import os.path as osp
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+
+import cv2
+import numpy as np
+from mmengine.config import Config
+from mmengine.fileio import load
+from mmpose.apis import inference_topdown, init_model
+from mmpose.structures import PoseDataSample, merge_data_samples
+from torch import nn
+
+from .deployment import change_dicts
+from .lighting import check_lighting
+from .transforms import ImageError, load_image
+from .visualization import draw_poses, lift
+
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
+VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+Boxes = Callable[[np.ndarray, str], np.ndarray]
+"""A frame, BGR, and its name to people's boxes (N, 4), x1 y1 x2 y2 in pixels."""
+
+
+class SourceError(ValueError):
+    """There is nothing to look at, or what there is cannot be read."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image of a source, or why it could not be read.
+
+    Args:
+        name (str): Of the file, or the frame's number.
+        image (np.ndarray, optional): (H, W, 3), uint8, BGR.
+        error (str): Empty if there is an image.
+    """
+    name: str
+    image: Optional[np.ndarray]
+    error: str = ''
+
+    def pixels(self) -> np.ndarray:
+        """The image.
+
+        Raises:
+            SourceError: If it could not be read.
+        """
+        if self.image is None:
+            raise SourceError(self.error)
+        return self.image
+
+
+class Source:
+    """Frames of an image, a folder, a glob, a video or a webcam, one after the other.
+
+    Args:
+        source (str): A path; a pattern with ``*``, ``?`` or ``[``; or the index of a webcam.
+
+    Raises:
+        SourceError: If there is no such file, no image in it, or it is no video.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source, self.capture, self.paths = source, None, []
+        if source.isdigit() or Path(source).suffix.lower() in VIDEOS:
+            if not source.isdigit() and not osp.isfile(source):
+                raise SourceError(f'no file {source!r}')
+            self.capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
+            if not self.capture.isOpened():
+                raise SourceError(f'{"webcam " * source.isdigit()}{source} cannot be opened as a video')
+        else:
+            self.paths = self._find()
+
+    def _find(self) -> List[str]:
+        if osp.isfile(self.source):
+            return [self.source]
+        inside = osp.join(glob.escape(self.source), '*') if osp.isdir(self.source) else self.source
+        paths = sorted(path for path in glob.glob(inside, recursive=True) if Path(path).suffix.lower() in IMAGES)
+        if not paths:
+            raise SourceError(f'no image in {self.source!r}; known are {", ".join(IMAGES)}, videos '
+                              f'{", ".join(VIDEOS)}, and a number for a webcam')
+        return paths
+
+    @property
+    def is_video(self) -> bool:
+        """Whether its frames belong to one video."""
+        return self.capture is not None
+
+    @property
+    def rate(self) -> float:
+        """Frames a second of a video."""
+        return self.capture.get(cv2.CAP_PROP_FPS) or 25.
+
+    def __len__(self) -> int:
+        """Number of frames; 0 if that is not known."""
+        return max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))) if self.capture else len(self.paths)
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self.capture is None:
+            yield from map(_read, self.paths)
+            return
+        index, (there, image) = 0, self.capture.read()
+        while there:
+            yield Frame(f'{index:06d}', image)
+            index, (there, image) = index + 1, self.capture.read()
+
+
+def _read(path: str) -> Frame:
+    try:
+        return Frame(osp.basename(path), load_image(path))
+    except ImageError as error:
+        return Frame(osp.basename(path), None, ' '.join(str(error).split()))
+
+
+def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Optional[str] = None) -> nn.Module:
+    """A pose estimator of any config of this package or of MMPose's top-down ones.
+
+    Args:
+        config (str): Path.
+        checkpoint (str): Path or URL. It is unpickled as usual in MMPose: take it from a source
+            you trust.
+        device (str): Defaults to ``'cpu'``.
+        lighting (str, optional): Of every image. By default ``TagLighting`` reads it from each.
+
+    Raises:
+        ValueError: If the lighting is unknown, or forced upon a config without ``TagLighting``.
+    """
+    config = Config.fromfile(config)
+    if lighting is not None:
+        check_lighting(lighting)
+        steps = config.test_dataloader.dataset.pipeline
+        if not any(step.type == 'TagLighting' for step in steps):
+            raise ValueError(f'{config.filename} has no TagLighting in its test pipeline that a lighting could be given')
+        config.test_dataloader.dataset.pipeline = [
+            change_dicts(step.to_dict(), lambda d: dict(d, lighting=lighting) if d.get('type') == 'TagLighting' else d)
+            for step in steps]
+    return init_model(config, checkpoint, device=device)
+
+
+def whole_image(image: np.ndarray, name: str) -> np.ndarray:
+    """One person who fills the frame."""
+    return np.float32([[0, 0, image.shape[1], image.shape[0]]])
+
+
+def boxes_from_file(path: str) -> Boxes:
+    """People's boxes of a COCO-style annotation file, by the images' file names.
+
+    Raises:
+        SourceError: If it is none.
+    """
+    try:
+        content = load(path)
+        names = {image['id']: osp.basename(image['file_name']) for image in content['images']}
+        boxes: Dict[str, list] = {name: [] for name in names.values()}
+        for person in content['annotations']:
+            x, y, width, height = person['bbox']
+            boxes[names[person['image_id']]].append([x, y, x + width, y + height])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise SourceError(f'{path} is no COCO annotation file with images and boxes: {error!r}') from error
+
+    def of(image: np.ndarray, name: str) -> np.ndarray:
+        if name not in boxes:
+            raise SourceError(f'{path} does not know the image {name}')
+        return np.float32(boxes[name]).reshape(-1, 4)
+
+    return of
+
+
+def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray) -> PoseDataSample:
+    """The people of a frame in one sample, without ``pred_instances`` if there are no boxes."""
+    return merge_data_samples(inference_topdown(model, image, boxes)) if len(boxes) else PoseDataSample()
+
+
+def draw(image: np.ndarray, poses: PoseDataSample, metainfo: dict) -> np.ndarray:
+    """Poses on the frame as it is and, if it is dark, on the lifted one to its right."""
+    dark = image.mean() < 64
+    panels = [image, lift(image)] if dark else [image]
+    if 'pred_instances' in poses:
+        panels = [draw_poses(panel, poses, metainfo) for panel in panels]
+    return np.hstack(panels)
+
+
+class Predictions:
+    """Poses as the content of a COCO-style file; the third number of a joint is its score."""
+
+    def __init__(self, metainfo: dict) -> None:
+        names = [metainfo['keypoint_id2name'][i] for i in range(metainfo['num_keypoints'])]
+        self.content = dict(images=[], annotations=[], categories=[dict(id=1, name='person', keypoints=names)])
+
+    def add(self, name: str, image: np.ndarray, poses: PoseDataSample) -> None:
+        """Add a frame and its people."""
+        number = len(self.content['images']) + 1
+        height, width = image.shape[:2]
+        self.content['images'].append(dict(id=number, file_name=name, height=height, width=width))
+        for keypoints, scores, box in _people(poses):
+            x0, y0, x1, y1 = map(float, box)
+            self.content['annotations'].append(dict(
+                id=len(self.content['annotations']) + 1, image_id=number, category_id=1, iscrowd=0,
+                bbox=[x0, y0, x1 - x0, y1 - y0], area=(x1 - x0) * (y1 - y0), score=float(np.mean(scores)),
+                keypoints=np.column_stack([keypoints, scores]).astype(float).round(3).ravel().tolist()))
+
+
+def _people(poses: PoseDataSample) -> Sequence[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    if 'pred_instances' not in poses:
+        return ()
+    found = poses.pred_instances
+    return zip(found.keypoints, found.keypoint_scores, found.bboxes)
+
+
+class Writer:
+    """Writes drawn frames: pictures of the frames' names, or one video.
+
+    Args:
+        folder (str | Path): Made if missing.
+        source (Source): What the frames come from.
+    """
+
+    def __init__(self, folder: Union[str, Path], source: Source) -> None:
+        self.folder, self.source, self.video = Path(folder), source, None
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name: str, picture: np.ndarray) -> None:
+        """Add a frame.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        if not self.source.is_video:
+            path = self.folder / f'{Path(name).stem}.png'
+            if not cv2.imwrite(str(path), picture):
+                raise OSError(f'cannot write {path}')
+            return
+        if self.video is None:
+            self.size = picture.shape[1::-1]
+            path = str(self.folder / 'poses.mp4')
+            self.video = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'mp4v'), self.source.rate, self.size)
+            if not self.video.isOpened():
+                raise OSError(f'cannot write {path}')
+        if picture.shape[1::-1] != self.size:  # the light went on or off
+            picture = cv2.resize(picture, self.size)
+        self.video.write(picture)
+
+    def close(self) -> None:
+        """Finish the video."""
+        if self.video is not None:
+            self.video.release()

@@ -1,0 +1,197 @@
+"""Poses in anybody's images: sources, boxes, lightings, and the tool that ties them together."""
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmpose.structures import PoseDataSample
+
+from exlpose_mm.detection import people_in
+from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses, load_model,
+                                  whole_image)
+from test_detection import detector, detector_files  # noqa: F401 (fixtures)
+from test_tools import DEMO, random_checkpoint
+from test_transforms import image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    return random_checkpoint(DEMO, tmp_path_factory.mktemp('model') / 'model.pth')
+
+
+@pytest.fixture(scope='module')
+def model(checkpoint):
+    return load_model(str(DEMO), checkpoint)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two dark images and a bright one, a broken one, and a text."""
+    path = tmp_path / 'night'
+    path.mkdir()
+    for i, high in enumerate((3, 4, 250)):
+        cv2.imwrite(str(path / f'{i}.png'), image(i, high=high, size=(96, 128)))
+    (path / '3.png').write_bytes((path / '0.png').read_bytes()[:100])
+    (path / 'notes.txt').write_text('')
+    return path
+
+
+def video(path, frames=5):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10, (128, 96))
+    for i in range(frames):
+        writer.write(np.full((96, 128, 3), 40 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def demo(*args):
+    spec = importlib.util.spec_from_file_location('demo_tool', ROOT / 'tools' / 'demo.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main([str(arg) for arg in args] + ['--device', 'cpu'])
+
+
+class TestSource:
+
+    def test_a_folder_a_pattern_and_a_file(self, folder):
+        frames = list(Source(str(folder)))
+        assert [frame.name for frame in frames] == ['0.png', '1.png', '2.png', '3.png']
+        np.testing.assert_array_equal(frames[1].pixels(), cv2.imread(str(folder / '1.png')))
+        with pytest.raises(SourceError, match='3.png'):
+            frames[3].pixels()
+        assert [frame.name for frame in Source(str(folder / '[01].*'))] == ['0.png', '1.png']
+        assert len(Source(str(folder / '2.png'))) == 1
+
+    def test_a_folder_with_a_pattern_in_its_name(self, folder):
+        odd = folder.rename(folder.with_name('night [1]'))
+        assert len(Source(str(odd))) == 4
+
+    def test_a_video(self, tmp_path):
+        source = Source(str(video(tmp_path / 'a.mp4')))
+        frames = list(source)
+        assert len(source) == len(frames) == 5 and source.rate == pytest.approx(10)
+        assert [round(frame.image.mean() / 40) for frame in frames] == [0, 1, 2, 3, 4]
+
+    @pytest.mark.parametrize('name, message', [
+        ('nothing.mp4', 'no file'), ('empty', 'no image in'), ('*.png', 'no image in'), ('77', 'webcam 77')])
+    def test_nothing_to_look_at(self, tmp_path, name, message):
+        (tmp_path / 'empty').mkdir()
+        with pytest.raises(SourceError, match=message):
+            Source(name if name.isdigit() else str(tmp_path / name))
+
+    def test_a_broken_video(self, tmp_path):
+        (tmp_path / 'a.mp4').write_bytes(b'no video')
+        with pytest.raises(SourceError, match='cannot be opened'):
+            Source(str(tmp_path / 'a.mp4'))
+
+
+class TestBoxes:
+
+    def test_of_a_file(self, tmp_path):
+        content = dict(images=[dict(id=7, file_name='dark/a.png'), dict(id=8, file_name='b.png')],
+                       annotations=[dict(image_id=7, bbox=[1, 2, 30, 40]), dict(image_id=7, bbox=[5, 5, 6, 6])])
+        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        boxes = boxes_from_file(str(tmp_path / 'boxes.json'))
+        assert boxes(None, 'a.png').tolist() == [[1, 2, 31, 42], [5, 5, 11, 11]]
+        assert boxes(None, 'b.png').shape == (0, 4)
+        with pytest.raises(SourceError, match='c.png'):
+            boxes(None, 'c.png')
+
+    @pytest.mark.parametrize('content', ['[]', '{"images": []}', 'no json'])
+    def test_of_another_file(self, tmp_path, content):
+        (tmp_path / 'boxes.json').write_text(content)
+        with pytest.raises(SourceError, match='no COCO annotation file'):
+            boxes_from_file(str(tmp_path / 'boxes.json'))
+
+    def test_the_detector_sees_the_dark_brightened(self, detector, monkeypatch):  # noqa: F811
+        seen = []
+        monkeypatch.setattr('exlpose_mm.detection._people',
+                            lambda d, img, thr: seen.append(img.mean()) or [([1., 2., 3., 4.], 0.9)])
+        for high in (3, 250):
+            assert people_in(detector, image(high=high)).tolist() == [[1, 2, 4, 6]]
+        assert seen[0] == pytest.approx(102, abs=12) and seen[1] == image(high=250).mean()
+
+    def test_nobody(self, detector):  # noqa: F811
+        assert people_in(detector, image(high=4, size=(96, 128)), score_thr=1.1).shape == (0, 4)
+
+
+class TestLighting:
+
+    def test_is_read_from_the_image_or_forced(self, model, checkpoint):
+        dark, lit = image(high=3, size=(96, 128)), image(high=250, size=(96, 128))
+        box = whole_image(dark, '')
+        forced = load_model(str(DEMO), checkpoint, lighting='well_lit')
+        for estimator, img, want in ((model, dark, 'low_light'), (model, lit, 'well_lit'), (forced, dark, 'well_lit')):
+            assert find_poses(estimator, img, box).lighting == want
+
+    def test_unknown(self, checkpoint):
+        with pytest.raises(ValueError, match="'dim'"):
+            load_model(str(DEMO), checkpoint, lighting='dim')
+
+
+def test_nobody_gives_no_poses(model):
+    poses = find_poses(model, image(high=3), np.zeros((0, 4)))
+    assert 'pred_instances' not in poses
+    np.testing.assert_array_equal(draw(image(high=250), poses, model.dataset_meta), image(high=250))
+
+
+def test_a_dark_frame_is_shown_lifted_beside_itself(model):
+    frame = image(high=3, size=(96, 128))
+    drawn = draw(frame, PoseDataSample(), model.dataset_meta)
+    assert drawn.shape == (96, 256, 3)
+    np.testing.assert_array_equal(drawn[:, :128], frame)
+    assert drawn[:, 128:].mean() > 50
+
+
+def test_predictions_are_a_coco_file(model):
+    frame = image(high=3, size=(96, 128))
+    poses = find_poses(model, frame, np.float32([[10, 10, 60, 90], [50, 5, 120, 90]]))
+    predictions = Predictions(model.dataset_meta)
+    predictions.add('a.png', frame, poses)
+    predictions.add('b.png', frame, PoseDataSample())
+    content = json.loads(json.dumps(predictions.content))
+    assert [img['file_name'] for img in content['images']] == ['a.png', 'b.png']
+    first, second = content['annotations']
+    assert first['image_id'] == second['image_id'] == 1 and second['bbox'] == [50, 5, 70, 85]
+    assert len(content['categories'][0]['keypoints']) == 14
+    found = np.reshape(first['keypoints'], (14, 3))
+    np.testing.assert_allclose(found[:, :2], poses.pred_instances.keypoints[0], atol=1e-3)
+    assert first['score'] == pytest.approx(found[:, 2].mean(), abs=1e-3)
+
+
+def test_a_video_keeps_its_size_when_the_light_goes_on(tmp_path):
+    writer = Writer(tmp_path / 'out', Source(str(video(tmp_path / 'a.mp4'))))
+    for width in (128, 64):
+        writer.write('', np.zeros((96, width, 3), np.uint8))
+    writer.close()
+    assert [frame.image.shape for frame in Source(str(tmp_path / 'out' / 'poses.mp4'))] == [(96, 128, 3)] * 2
+
+
+class TestTool:
+
+    def test_a_folder_with_a_broken_image(self, folder, checkpoint, tmp_path):
+        with pytest.raises(SystemExit, match='1 images were left out:\n.*3.png'):
+            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out')
+        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+        assert [img['file_name'] for img in content['images']] == ['0.png', '1.png', '2.png']
+        assert len(content['annotations']) == 3
+        assert [cv2.imread(str(tmp_path / 'out' / f'{i}.png')).shape[1] for i in range(3)] == [256, 256, 128]
+
+    def test_a_video(self, checkpoint, tmp_path):
+        demo(video(tmp_path / 'a.mp4'), DEMO, checkpoint, '--out', tmp_path / 'out', '--num', 3,
+             '--lighting', 'low_light')
+        assert len(Source(str(tmp_path / 'out' / 'poses.mp4'))) == 3
+
+    def test_a_detector(self, folder, checkpoint, detector_files, tmp_path):  # noqa: F811
+        demo(folder / '0.png', DEMO, checkpoint, '--detector', *detector_files, '--score-thr', 0.05, '--out', tmp_path)
+        content = json.loads((tmp_path / 'predictions.json').read_text())
+        assert len(content['annotations']) > 1
+
+    @pytest.mark.parametrize('source, message', [('nowhere', 'no image in'), ('nowhere.mp4', 'no file')])
+    def test_an_input_that_is_not_there(self, source, message, checkpoint, tmp_path):
+        with pytest.raises(SystemExit, match=f'demo: {message}'):
+            demo(tmp_path / source, DEMO, checkpoint)

@@ -1,0 +1,84 @@
+"""Finds poses in an image, a folder, a glob, a video or a webcam; writes pictures and a COCO-style JSON."""
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.fileio import dump
+from mmengine.utils import ProgressBar
+
+from exlpose_mm.detection import DetectionError, load_detector, people_in
+from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses, load_model,
+                                  whole_image)
+from exlpose_mm.lighting import LIGHTINGS
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('input', help='image, folder, pattern, video, or the number of a webcam')
+    parser.add_argument('config')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--out', default='poses', help='folder of the results')
+    people = parser.add_mutually_exclusive_group()
+    people.add_argument('--boxes', metavar='JSON', help="people's boxes: a COCO-style file with these file names")
+    people.add_argument('--detector', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
+                        help="an MMDetection model, e.g. mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py; dark frames are "
+                        'brightened for it. Without boxes and detector a person fills the image')
+    parser.add_argument('--score-thr', type=float, default=0.3, help="lowest score of a detector's box")
+    parser.add_argument('--lighting', choices=LIGHTINGS, help='of every image; read from each by default')
+    parser.add_argument('--num', type=int, default=0, help='frames to stop after; a webcam runs till Ctrl-C')
+    parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
+    return parser.parse_args(argv)
+
+
+def boxes_of(args):
+    if args.boxes:
+        return boxes_from_file(args.boxes)
+    if args.detector is None:
+        return whole_image
+    detector = load_detector(*args.detector, args.device)
+    return lambda image, name: np.float32(people_in(detector, image, args.score_thr))
+
+
+def run(args, source, model, boxes):
+    """Go through the frames; returns what was wrong with those that were left out."""
+    predictions, writer, problems = Predictions(model.dataset_meta), Writer(args.out, source), []
+    bar = ProgressBar(min(len(source), args.num or len(source)))
+    try:
+        for frame in itertools.islice(source, args.num or None):
+            try:
+                image = frame.pixels()
+                poses = find_poses(model, image, boxes(image, frame.name))
+            except SourceError as error:
+                problems.append(str(error))
+            else:
+                predictions.add(frame.name, image, poses)
+                writer.write(frame.name, draw(image, poses, model.dataset_meta))
+            bar.update()
+    except KeyboardInterrupt:
+        print('\nstopped')
+    finally:
+        writer.close()
+        dump(predictions.content, Path(args.out) / 'predictions.json', indent=1)
+    people, frames = (len(predictions.content[key]) for key in ('annotations', 'images'))
+    print(f'\n{args.out}: {people} people in {frames} frames')
+    return problems
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        source, boxes = Source(args.input), boxes_of(args)
+        model = load_model(args.config, args.checkpoint, args.device, args.lighting)
+        problems = run(args, source, model, boxes)
+    except (SourceError, DetectionError, ValueError, OSError) as error:
+        sys.exit(f'demo: {error}')
+    if problems:
+        sys.exit('\n'.join([f'{len(problems)} images were left out:', *problems]))
+
+
+if __name__ == '__main__':
+    main()
