@@ -18,6 +18,7 @@ from .metrics import LightingCocoMetric
 from .photometry import AntiAlias, ScaleToMean, ThinPhotons
 from .transforms import (AddMomentumView, LoadPairedImages, OnLighting, OnStudent, PackPairedInputs,
                          TagLighting)
+from .visualization import LightingVisualizer
 
 __version__ = '0.1.0'
 
@@ -28,5 +29,6 @@ __all__ = [
     'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
     'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
-    'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook'
+    'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
+    'LightingVisualizer'
 ]

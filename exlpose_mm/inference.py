@@ -16,7 +16,7 @@ from torch import nn
 from .deployment import change_dicts
 from .lighting import check_lighting
 from .transforms import ImageError, load_image
-from .visualization import draw_poses, lift
+from .visualization import draw_poses, is_dark, lift
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
@@ -175,8 +175,7 @@ def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray) -> PoseDa
 
 def draw(image: np.ndarray, poses: PoseDataSample, metainfo: dict) -> np.ndarray:
     """Poses on the frame as it is and, if it is dark, on the lifted one to its right."""
-    dark = image.mean() < 64
-    panels = [image, lift(image)] if dark else [image]
+    panels = [image, lift(image)] if is_dark(image) else [image]
     if 'pred_instances' in poses:
         panels = [draw_poses(panel, poses, metainfo) for panel in panels]
     return np.hstack(panels)

@@ -6,8 +6,11 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 from mmpose.apis import inference_topdown
+from mmpose.registry import VISUALIZERS
 from mmpose.structures import PoseDataSample, merge_data_samples
 from mmpose.visualization import PoseLocalVisualizer
+
+from .transforms import load_image
 
 
 def lift(image: np.ndarray) -> np.ndarray:
@@ -54,6 +57,70 @@ def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
         draw_bbox=boxes, kpt_thr=0.5 if ground_truth else 0., show=False)
     # With only one of the two drawn, the visualiser returns it alone.
     return np.ascontiguousarray(drawn[..., ::-1])
+
+
+def is_dark(image: np.ndarray) -> bool:
+    """Whether a person would want an image (H, W, 3), uint8, lifted."""
+    return image.mean() < 64
+
+
+@VISUALIZERS.register_module()
+class LightingVisualizer(PoseLocalVisualizer):
+    """MMPose's visualiser for the dark: what it draws on is lifted, with the dark original inset.
+
+    It serves ``PoseVisualizationHook`` (``--show``, ``--show-dir``) and every backend as MMPose's own
+    does. Labels are drawn to the right of the predictions, on the well-lit partner if the
+    sample names one (``well_lit_path``).
+
+    Args:
+        inset (float): Share of the frame's sides that the dark original takes. Defaults to 0.25.
+        **kwargs: As for :class:`mmpose.visualization.PoseLocalVisualizer`.
+
+    Raises:
+        ValueError: If ``inset`` is not in [0, 1).
+    """
+
+    def __init__(self, name: str = 'visualizer', inset: float = 0.25, **kwargs) -> None:
+        super().__init__(name, **kwargs)
+        if not 0 <= inset < 1:
+            raise ValueError(f'inset is a share of the frame in [0, 1), got {inset}')
+        self.inset = inset
+        kwargs = {key: value for key, value in kwargs.items() if key not in ('vis_backends', 'save_dir')}
+        self.plain = PoseLocalVisualizer(**kwargs)
+
+    def set_dataset_meta(self, *args, **kwargs) -> None:
+        """As MMPose's."""
+        super().set_dataset_meta(*args, **kwargs)
+        self.plain.set_dataset_meta(*args, **kwargs)
+
+    def add_datasample(self, name: str, image: np.ndarray, data_sample: PoseDataSample, draw_gt: bool = True,
+                       draw_pred: bool = True, show: bool = False, wait_time: float = 0,
+                       out_file: Optional[str] = None, kpt_thr: float = 0.3, step: int = 0, **kwargs) -> np.ndarray:
+        """As MMPose's; ``image`` is (H, W, 3), uint8, RGB."""
+        self.plain.radius, self.plain.line_width = self.radius, self.line_width  # MMPoseInferencer sets them
+        partner = data_sample.get('well_lit_path')
+        panels = []
+        if draw_pred:
+            panels.append(self.plain.add_datasample(
+                name, self._lifted(image), data_sample, draw_gt=False, kpt_thr=kpt_thr, **kwargs))
+        if draw_gt or partner:
+            labelled = self._lifted(image) if partner is None else load_image(partner)[..., ::-1]
+            panels.append(self.plain.add_datasample(
+                name, np.ascontiguousarray(labelled), data_sample, draw_pred=False, kpt_thr=0.5, **kwargs))
+        height = max(panel.shape[0] for panel in panels)
+        picture = np.hstack([np.pad(panel, ((0, height - panel.shape[0]), (0, 0), (0, 0))) for panel in panels])
+        return super().add_datasample(name, picture, PoseDataSample(), draw_gt=False, show=show,
+                                      wait_time=wait_time, out_file=out_file, step=step)
+
+    def _lifted(self, image: np.ndarray) -> np.ndarray:
+        if not is_dark(image):
+            return image
+        lifted = lift(image)
+        height, width = (int(self.inset * side) for side in image.shape[:2])
+        if height and width:
+            lifted[:height + 2, :width + 2] = 255
+            lifted[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return lifted
 
 
 def collate_people(infos: Sequence[dict]) -> PoseDataSample:

@@ -6,5 +6,7 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='LL-A/AP', rule='greater'),
     logger=dict(interval=20))
 
+visualizer = dict(type='LightingVisualizer')
+
 # No prefix in the log: the evaluators' keys are rows and columns of the results table.
 randomness = dict(seed=0)
