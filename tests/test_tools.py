@@ -64,9 +64,12 @@ test_evaluator = dict(data_root={str(official_dir)!r}, unions={{}},
                       ann_files={{'_delete_': True, 'LL-A': 'test_exlpose.json'}})
 ''')
         checkpoint = random_checkpoint(PAPER, tmp_path / 'random.pth')
-        log = mim('test', 'exlpose_mm', str(config), '--checkpoint', checkpoint, '--work-dir', str(tmp_path))
+        log = mim('test', 'exlpose_mm', str(config), '--checkpoint', checkpoint, '--work-dir', str(tmp_path),
+                  '--show-dir', 'pictures')
         row = re.search(r'^LL-A +(.*)$', log, re.M)[1].split()
         assert len(row) == 5 and all(0 <= float(value) <= 100 for value in row)
+        pictures = list(tmp_path.glob('*/pictures/*.png'))
+        assert len(pictures) == 6 and all(cv2.imread(str(path)).mean() > 10 for path in pictures), 'lifted'
 
 
 class TestVariables:
