@@ -42,11 +42,12 @@ class WellLitTeacher(nn.Module):
             taps (dict): Lighting to layer name to features (B, C, H, W).
 
         Returns:
-            dict: ``loss_gram``, a list of one scalar per layer.
+            dict: ``loss_gram``, a list of one scalar per layer, and for the log each of them as
+            ``gram.<layer>``.
         """
         names = list(taps['low_light'])
-        return dict(loss_gram=self.loss_module([taps['low_light'][n] for n in names],
-                                               [taps['well_lit'][n] for n in names]))
+        losses = self.loss_module([taps['low_light'][n] for n in names], [taps['well_lit'][n] for n in names])
+        return dict(loss_gram=losses, **{f'gram.{name}': loss.detach() for name, loss in zip(names, losses)})
 
 
 class MomentumTeacher(nn.Module):

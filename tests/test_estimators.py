@@ -101,6 +101,7 @@ class TestTraining:
         losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
         assert {'low_light.loss_kpt', 'well_lit.loss_kpt', 'loss_gram'} <= set(losses)
         assert len(losses['loss_gram']) == len(TAPS)
+        assert [losses[f'gram.{name}'] for name in TAPS] == losses['loss_gram'], 'each layer is logged'
         total, _ = model.parse_losses(losses)
         parts = sum(losses['loss_gram']) + losses['low_light.loss_kpt'] + losses['well_lit.loss_kpt']
         torch.testing.assert_close(total, parts)
