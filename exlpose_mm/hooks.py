@@ -1,6 +1,8 @@
 """Training hooks."""
-from typing import Dict, List, Optional
+from typing import Callable, Dict, List, Optional
 
+import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
@@ -99,3 +101,63 @@ class MomentumTeacherHook(Hook):
             raise ValueError('MomentumTeacherHook found no momentum teacher: give the DualTeacherHead a '
                              'momentum_teacher, or leave the hook out')
         return model
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss is infinite or not a number; the weights are those of before."""
+
+
+@HOOKS.register_module()
+class FiniteLossHook(Hook):
+    """Keeps a loss that is not finite away from the weights, and says of which images it is.
+
+    It is looked at before the backward pass, on all processes of distributed training: one of
+    them is enough. On a GPU that waits for the loss.
+
+    Args:
+        action (str): ``'stop'`` ends the training; ``'skip'`` leaves the iteration out.
+        patience (int): How many iterations in a row are left out before training ends all the
+            same. Defaults to 10.
+
+    Raises:
+        ValueError: If ``action`` is neither.
+        NonFiniteLossError: In training; names the images.
+    """
+
+    priority = 'VERY_LOW'
+
+    def __init__(self, action: str = 'stop', patience: int = 10) -> None:
+        if action not in ('stop', 'skip'):
+            raise ValueError(f"FiniteLossHook can 'stop' or 'skip', not {action!r}")
+        self.patience = 0 if action == 'stop' else patience
+        self.skipped, self._in_a_row, self._images = 0, 0, []
+
+    def before_train(self, runner: Runner) -> None:
+        wrapper = runner.optim_wrapper
+        wrapper.update_params = self._guarded(wrapper.update_params, runner)
+
+    def after_train(self, runner: Runner) -> None:
+        runner.optim_wrapper.__dict__.pop('update_params', None)  # the class' own is there again
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+        self._images = [sample.get('img_path') for sample in (data_batch or {}).get('data_samples', [])]
+
+    def _guarded(self, update: Callable, runner: Runner) -> Callable:
+        def update_params(loss: torch.Tensor, *args, **kwargs) -> None:
+            finite = torch.isfinite(loss.detach()).all().to(torch.int32)
+            all_reduce(finite, 'min')
+            if finite:
+                self._in_a_row = 0
+                update(loss, *args, **kwargs)
+            else:
+                self._leave_out(runner, loss)
+
+        return update_params
+
+    def _leave_out(self, runner: Runner, loss: torch.Tensor) -> None:
+        self.skipped, self._in_a_row = self.skipped + 1, self._in_a_row + 1
+        where = f'iteration {runner.iter + 1}: the loss is {loss.item()}, here or in another process; its images here: '
+        message = where + ', '.join(map(str, self._images))
+        if self._in_a_row > self.patience:
+            raise NonFiniteLossError(message)
+        runner.logger.warning(f'{message}. The iteration is left out, the {self.skipped}. of this run')

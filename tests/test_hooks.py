@@ -1,11 +1,15 @@
-"""InitialValHook in a real runner."""
+"""Hooks in a real runner."""
+import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
-from exlpose_mm import InitialValHook
+from exlpose_mm import FiniteLossHook, InitialValHook
+from exlpose_mm.hooks import NonFiniteLossError
 
 
 class Model(BaseModel):
@@ -41,3 +45,59 @@ def test_validates_before_training_and_compares_at_the_end(tmp_path):
     log = next(tmp_path.rglob('*.log')).read_text()
     line = next(line for line in log.splitlines() if line.startswith('LL-A/AP'))
     assert line.split() == ['LL-A/AP', '0.0', '100.0']
+
+
+class Multiplied(Model):
+    """The loss is the weight's distance to 1, times what the batch says."""
+
+    def forward(self, inputs, mode, data_samples=None):
+        return dict(loss=(self.weight - 1).square().sum() * sum(inputs).sum())
+
+
+def train(folder, factors, hook, model=None):
+    """Iterations whose losses are multiplied by these factors; returns the runner."""
+    samples = [dict(inputs=torch.tensor([factor]), data_samples=PoseDataSample(metainfo=dict(img_path=f'{i}.png')))
+               for i, factor in enumerate(factors)]
+    runner = Runner(
+        model or Multiplied(), str(folder), train_dataloader=DataLoader(samples, collate_fn=pseudo_collate),
+        train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=[hook], experiment_name=folder.name,
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.25)))
+    runner.train()
+    return runner
+
+
+BAD = [float('nan'), float('inf')]
+
+
+class TestFiniteLoss:
+
+    @pytest.mark.parametrize('bad', BAD)
+    def test_stops_before_the_weights_are_touched(self, bad, tmp_path):
+        model = Multiplied()
+        with pytest.raises(NonFiniteLossError, match=rf'iteration 2: .*{bad}.*: 1\.png'):
+            train(tmp_path, [1., bad], FiniteLossHook(), model)
+        assert model.weight.item() == pytest.approx(0.5)
+
+    @pytest.mark.parametrize('bad', BAD)
+    def test_leaves_out_and_counts(self, bad, tmp_path):
+        hook = FiniteLossHook('skip')
+        runner = train(tmp_path, [1., bad, 1., bad], hook)
+        assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
+        log = next(tmp_path.rglob('*.log')).read_text()
+        assert '1.png. The iteration is left out, the 1. of this run' in log
+        assert '3.png. The iteration is left out, the 2. of this run' in log
+
+    def test_stops_when_nothing_is_left(self, tmp_path):
+        hook = FiniteLossHook('skip', patience=2)
+        with pytest.raises(NonFiniteLossError):
+            train(tmp_path, [1., *3 * BAD[:1], 1.], hook)
+        assert hook.skipped == 3
+
+    def test_an_ordinary_run_is_not_touched(self, tmp_path):
+        runner = train(tmp_path, [1., 1.], FiniteLossHook())
+        assert runner.model.weight.item() == pytest.approx(0.75)
+        assert 'update_params' not in vars(runner.optim_wrapper)
+
+    def test_unknown_action(self):
+        with pytest.raises(ValueError, match="'ignore'"):
+            FiniteLossHook('ignore')

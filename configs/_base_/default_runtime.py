@@ -6,6 +6,8 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='LL-A/AP', rule='greater'),
     logger=dict(interval=20))
 
+custom_hooks = [dict(type='SyncBuffersHook'), dict(type='FiniteLossHook')]
+
 visualizer = dict(type='LightingVisualizer')
 
 # No prefix in the log: the evaluators' keys are rows and columns of the results table.

@@ -9,7 +9,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True)
 ]
 train_dataloader = dict(batch_size=16)
-custom_hooks = [dict(type='InitialValHook')]
+custom_hooks = [*_base_.custom_hooks, dict(type='InitialValHook')]
 
 model = dict(
     type='LightingPoseEstimator',
