@@ -91,11 +91,12 @@ def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
         folder (str): For the cache.
         repeats (int): Of the first samples, :data:`SAMPLES` of them.
     """
-    dataset, path = build_dataset(config), osp.join(folder, 'crops.lmdb')
+    config, path = copy.deepcopy(config), osp.join(folder, 'crops.lmdb')
+    config.train_dataloader.dataset.update(crop_cache=None, serialize_data=False, indices=SAMPLES)
+    dataset = build_dataset(config)
     build_cache(dataset, path)
-    cached_config = copy.deepcopy(config)
-    cached_config.train_dataloader.dataset.crop_cache = path
-    cached = build_dataset(cached_config)
+    config.train_dataloader.dataset.crop_cache = path
+    cached = build_dataset(config)
     size = tuple(config.codec.input_size)
     infos = [dataset.get_data_info(i % len(dataset)) for i in range(SAMPLES)]
     files = [[np.fromfile(info[key], np.uint8) for key in ('img_path', 'well_lit_path')] for info in infos]
@@ -137,16 +138,14 @@ def compare_steps(config: Config, other: Config, batch: int, repeats: int, devic
 
 
 def prediction_costs(config: Config, repeats: int, device: str, images: int = 8) -> List[Ratio]:
-    """Prediction by the model as it was trained, and as deployed, against MMPose's of the same network."""
-    lsbn, plain = config.model, plain_config(config).model
-    models = [build_model(cfg).to(device).eval() for cfg in (lsbn, plain, plain)]
+    """Prediction by the model as it was trained against the deployed one, MMPose's own of the same network."""
+    cfgs = [config.model, plain_config(config).model]
     width, height = config.codec.input_size
     x = torch.rand(images, 3, height, width, device=device)
-    trained, deployed, stock = (partial(_predict, model, x) for model in models)
-    memory = [_in_a_process(_peak_of_prediction, cfg, tuple(x.shape), device) for cfg in (lsbn, plain)]
-    return [compare('prediction with LSBN / MMPose model', trained, stock, repeats, device),
-            compare('deployed prediction / MMPose model', deployed, stock, repeats, device),
-            Ratio('memory of prediction with LSBN / MMPose model', *[memory[0] / memory[1]] * 3, *memory, 'MB')]
+    trained, deployed = (partial(_predict, build_model(cfg).to(device).eval(), x) for cfg in cfgs)
+    memory = [_in_a_process(_peak_of_prediction, cfg, tuple(x.shape), device) for cfg in cfgs]
+    return [compare('prediction with LSBN / deployed', trained, deployed, repeats, device),
+            Ratio('memory of prediction with LSBN / deployed', *[memory[0] / memory[1]] * 3, *memory, 'MB')]
 
 
 @torch.no_grad()

@@ -223,13 +223,13 @@ def save_checkpoint(checkpoint: dict, path: Union[str, Path]) -> dict:
     Raises:
         CheckpointError: If the file cannot be written.
     """
-    with _replacing(Path(path)) as temporary, open(temporary, 'wb') as file:
+    with replacing(Path(path)) as temporary, open(temporary, 'wb') as file:
         torch.save(checkpoint, file)
     return checkpoint
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path`` that takes its place if the block succeeds."""
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     try:

@@ -15,13 +15,17 @@ import lmdb
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmpose.datasets.transforms import GetBBoxCenterScale, LoadImage, RandomBBoxTransform, TopdownAffine
+from mmpose.datasets.transforms import (GetBBoxCenterScale, LoadImage, RandomBBoxTransform, RandomFlip,
+                                        TopdownAffine)
 from torch.utils.data import DataLoader
 
+from .crops import CPNCrop
 from .lighting import LIGHTINGS
 from .pairing import DatasetError
-from .photometry import affine_box, affine_reach, channel_sums, cut_at_frame
+from .photometry import AntiAlias, ScaleToMean, affine_box, affine_reach, channel_sums, cut_at_frame
+from .transforms import AddMomentumView, OnLighting, TagLighting, load_image
 
+CROPS = (TopdownAffine, CPNCrop)
 PATHS = ('img_path', 'well_lit_path')
 SMALLEST = 2**28
 """Size of a new file, in bytes of address space; it doubles when it is full."""
@@ -95,7 +99,11 @@ class CropCache:
 @lru_cache(maxsize=None)
 def _reader(path: str) -> lmdb.Environment:
     """One in a process, as LMDB wants it."""
-    return lmdb.open(path, subdir=False, readonly=True, lock=False)
+    try:
+        return lmdb.open(path, subdir=False, readonly=True, lock=False)
+    except lmdb.Error as error:
+        raise CropCacheError(f'{path} is no crop cache, or a damaged one: {error}; delete it and run '
+                             'tools/cache_crops.py') from error
 
 
 # Nor does it want one from before a fork.
@@ -123,10 +131,14 @@ def build(dataset, path: str, workers: int = 0,
         CropCacheError: If the pipeline does not begin with loading or nothing in it crops, or
             the file cannot be written.
     """
+    if not hasattr(dataset, 'crop_cache'):
+        raise CropCacheError(f'only an ExLPoseDataset can use a crop cache, this is a {type(dataset).__name__}')
     transforms = dataset.pipeline.transforms
     if not transforms or not isinstance(transforms[0], LoadImage):
         raise CropCacheError('a crop cache needs a pipeline that begins with LoadPairedImages or LoadImage')
     people = [dataset.get_data_info(i) for i in range(len(dataset))]
+    for person in people[:1]:
+        reach(transforms, person)  # so that what is wrong with the pipeline is said here, not by a worker
     try:
         os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
         _reader.cache_clear()
@@ -147,47 +159,59 @@ def build(dataset, path: str, workers: int = 0,
     return made, problems
 
 
-def verify(dataset, path: str, samples: int = 32) -> None:
+def verify(dataset, path: str, samples: int = 32) -> int:
     """Compare training samples with and without the cache, drawn with the same random numbers.
+
+    Returns:
+        int: How many were compared.
 
     Raises:
         CropCacheError: If a pixel differs: then a step of the pipeline reads outside the region.
     """
     cache = CropCache(path, dataset.data_root)
-    for index in np.unique(np.linspace(0, len(dataset) - 1, samples).astype(int)):
+    indices = np.unique(np.linspace(0, len(dataset) - 1, samples).astype(int))
+    for index in indices:
         person = dataset.get_data_info(index)
         whole, cached = (_seeded(dataset.pipeline, {**dataset.get_data_info(index), **more}, index)
                          for more in ({}, cache.load(person)))
         if not _equal(whole['inputs'], cached['inputs']):
             raise CropCacheError(f'{path}: a training sample of {person["img_path"]} differs from one of the whole '
                                  'frame: a step of the pipeline reads more than the person\'s region, or changes '
-                                 'the image before it is cropped; give it a method `reach` or do without a cache')
+                                 'the image before it is cropped; mend its method `reach` or do without a cache')
+    return len(indices)
+
+
+HARMLESS = (LoadImage, RandomFlip, GetBBoxCenterScale, RandomBBoxTransform, AddMomentumView, TagLighting, ScaleToMean,
+            AntiAlias)
+"""Steps before the crop that read no more of a frame than the crop does, or take ``lost_sums`` into account."""
 
 
 def reach(transforms: Sequence[BaseTransform], person: dict) -> np.ndarray:
     """Corners ((x0, y0), (x1, y1)) of what a pipeline can read of a person's frame, at most.
 
-    Steps say so by a method ``reach`` that takes the sample; those of MMPose are known.
+    Steps may say so by a method ``reach`` that takes the sample; what comes after the crop does
+    not matter.
 
     Raises:
-        CropCacheError: If no step crops.
+        CropCacheError: If no step crops, or one before the crop may read the whole frame.
     """
-    corners, crops, draws = [], False, RandomBBoxTransform(shift_prob=0, scale_prob=0, rotate_prob=0)
+    corners, draws = [], RandomBBoxTransform(shift_prob=0, scale_prob=0, rotate_prob=0)
     for step in _flat(transforms):
-        if isinstance(step, GetBBoxCenterScale):
+        if hasattr(step, 'reach'):
+            corners.append(step.reach(person))
+        elif isinstance(step, TopdownAffine):
+            corners.append(_affine_reach(person, step, draws))
+        elif isinstance(step, GetBBoxCenterScale):
             person = step.transform(dict(person))
         elif isinstance(step, RandomBBoxTransform):
             draws = step
-        elif isinstance(step, TopdownAffine):
-            crops = True
-            corners.append(_affine_reach(person, step, draws))
-        elif hasattr(step, 'reach'):
-            crops |= hasattr(step, 'input_size')
-            corners.append(step.reach(person))
-    if not crops:
-        raise CropCacheError('a crop cache needs a pipeline with a TopdownAffine or CPNCrop')
-    low, high = zip(*corners)
-    return np.array([np.min(low, axis=0), np.max(high, axis=0)])
+        elif not isinstance(step, HARMLESS):
+            raise CropCacheError(f'{type(step).__name__} stands before the crop and may read the whole frame: do without '
+                                 'a crop cache, or give it a method `reach`')
+        if isinstance(step, CROPS):
+            low, high = zip(*corners)
+            return np.array([np.min(low, axis=0), np.max(high, axis=0)])
+    raise CropCacheError('a crop cache needs a pipeline with a TopdownAffine or CPNCrop')
 
 
 def _affine_reach(person: dict, crop: TopdownAffine, draws: RandomBBoxTransform) -> np.ndarray:
@@ -218,7 +242,8 @@ class _Frames:
         people = self.images[index]
         try:
             files = _stamps(people[0])
-            images = self.transforms[0](dict(people[0]))['img']
+            # What it raises for a single image, it raises in many types.
+            images = load_image(people[0]['img_path'], lambda _: self.transforms[0].transform(dict(people[0])))
         except (ValueError, OSError) as error:
             return [], ' '.join(str(error).split())
         images = images if isinstance(images, list) else [images]
@@ -282,8 +307,10 @@ def _stamp(path: str) -> List[int]:
 
 def _flat(transforms: Iterable[BaseTransform]) -> Iterator[BaseTransform]:
     for step in transforms:
-        yield step
-        yield from _flat(getattr(getattr(step, 'transforms', None), 'transforms', []))
+        if isinstance(step, OnLighting):
+            yield from _flat(step.transforms.transforms)
+        else:
+            yield step
 
 
 def _seeded(pipeline: Callable[[dict], dict], sample: dict, seed: int) -> dict:

@@ -165,8 +165,10 @@ class ExLPoseDataset(BaseCocoStyleDataset):
 
     def prepare_data(self, idx: int) -> dict:
         """Run the pipeline on a person, whose pixels may come from the crop cache."""
+        if not self.crop_cache:
+            return super().prepare_data(idx)
         person = self.get_data_info(idx)
-        return self.pipeline({**person, **self.crop_cache.load(person)} if self.crop_cache else person)
+        return self.pipeline({**person, **self.crop_cache.load(person), 'dataset': self})
 
     def load_data_list(self) -> List[dict]:
         """Load annotations or detections, and find the image files of each.

@@ -74,14 +74,14 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
 
 
 def plain_state_dict(state_dict: Dict[str, Tensor], name: str = 'low_light') -> Dict[str, Tensor]:
-    """The entries of one lighting's network, under the names that plain batch norms have.
+    """The entries of one lighting's network, under the names that plain models have.
 
     Raises:
-        CheckpointError: If nothing in it is lighting-specific.
+        CheckpointError: If it is of a plain model already.
     """
     kept, other = (f'.bns.{i}.' for i in sorted(range(len(LIGHTINGS)), key=lambda i: LIGHTINGS[i] != name))
-    if not any(kept in key for key in state_dict):
-        raise CheckpointError('this checkpoint has no LSBN layers; it needs no deployment')
+    if not any(kept in key or key.startswith('head.head.') for key in state_dict):
+        raise CheckpointError('this checkpoint has no LSBN layers and no DualTeacherHead; it needs no deployment')
     return {key.replace(kept, '.').replace('head.head.', 'head.', 1): value for key, value in state_dict.items()
             if other not in key and not key.startswith(DROPPED)}
 

@@ -64,12 +64,13 @@ class Source:
 
     def __init__(self, source: str) -> None:
         self.source, self.capture, self.paths = source, None, []
-        if source.isdigit() or Path(source).suffix.lower() in VIDEOS:
-            if not source.isdigit() and not osp.isfile(source):
+        webcam = source.isdigit() and not osp.exists(source)
+        if webcam or Path(source).suffix.lower() in VIDEOS:
+            if not webcam and not osp.isfile(source):
                 raise SourceError(f'no file {source!r}')
-            self.capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
+            self.capture = cv2.VideoCapture(int(source) if webcam else source)
             if not self.capture.isOpened():
-                raise SourceError(f'{"webcam " * source.isdigit()}{source} cannot be opened as a video')
+                raise SourceError(f'{"webcam " * webcam}{source} cannot be opened as a video')
         else:
             self.paths = self._find()
 
@@ -81,6 +82,7 @@ class Source:
         if not paths:
             raise SourceError(f'no image in {self.source!r}; known are {", ".join(IMAGES)}, videos '
                               f'{", ".join(VIDEOS)}, and a number for a webcam')
+        _check_different(paths, lambda path: Path(path).stem, 'images')
         return paths
 
     @property
@@ -105,6 +107,15 @@ class Source:
         while there:
             yield Frame(f'{index:06d}', image)
             index, (there, image) = index + 1, self.capture.read()
+
+
+def _check_different(names: Sequence[str], key: Callable[[str], str], what: str) -> None:
+    """Raise :class:`SourceError` if two are of one name, by which results and boxes are told apart."""
+    known: Dict[str, str] = {}
+    for name in names:
+        other = known.setdefault(key(name), name)
+        if other != name:
+            raise SourceError(f'two {what} of one name, {other} and {name}: take one folder after the other')
 
 
 def _read(path: str) -> Frame:
@@ -152,13 +163,15 @@ def boxes_from_file(path: str) -> Boxes:
     """
     try:
         content = load(path)
-        names = {image['id']: osp.basename(image['file_name']) for image in content['images']}
+        files = [image['file_name'] for image in content['images']]
+        names = {image['id']: osp.basename(name) for image, name in zip(content['images'], files)}
         boxes: Dict[str, list] = {name: [] for name in names.values()}
         for person in content['annotations']:
             x, y, width, height = person['bbox']
             boxes[names[person['image_id']]].append([x, y, x + width, y + height])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise SourceError(f'{path} is no COCO annotation file with images and boxes: {error!r}') from error
+    _check_different(files, osp.basename, 'images')
 
     def of(image: np.ndarray, name: str) -> np.ndarray:
         if name not in boxes:
@@ -214,10 +227,20 @@ class Writer:
     Args:
         folder (str | Path): Made if missing.
         source (Source): What the frames come from.
+
+    Raises:
+        SourceError: If it would write over what it reads.
     """
+
+    VIDEO = 'poses.mp4'
 
     def __init__(self, folder: Union[str, Path], source: Source) -> None:
         self.folder, self.source, self.video = Path(folder), source, None
+        read = [source.source] if source.is_video else source.paths
+        written = [self.VIDEO] if source.is_video else [f'{Path(path).stem}.png' for path in read]
+        both = {Path(path).resolve() for path in read} & {(self.folder / name).resolve() for name in written}
+        if both:
+            raise SourceError(f'{min(both)} would be written over; name another folder for the results')
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, picture: np.ndarray) -> None:
@@ -233,7 +256,7 @@ class Writer:
             return
         if self.video is None:
             self.size = picture.shape[1::-1]
-            path = str(self.folder / 'poses.mp4')
+            path = str(self.folder / self.VIDEO)
             self.video = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'mp4v'), self.source.rate, self.size)
             if not self.video.isOpened():
                 raise OSError(f'cannot write {path}')

@@ -11,15 +11,16 @@ from mmpose.models.heads import RTMCCHead, SimCCHead
 from torch import Tensor, nn
 
 from .benchmark import Ratio, build_model, compare
-from .checkpoints import CheckpointError, load_weights
+from .checkpoints import CheckpointError, load_weights, replacing
 from .deployment import plain_config, plain_state_dict
 from .heads import CPNHead
+from .lighting import check_lighting
 
 OPSET = 13
 
 
-class ExportError(RuntimeError):
-    """The ONNX file does not compute what the model computes."""
+class ExportError(ValueError):
+    """The network cannot be exported, or the ONNX file does not compute what it computes."""
 
 
 class CropToOutput(nn.Module):
@@ -52,7 +53,8 @@ def load_plain(config: Config, checkpoint: Union[str, Path], name: str = 'low_li
     """One lighting's network with its weights, as stock MMPose's model in evaluation mode.
 
     Args:
-        config (Config): Of a :class:`~exlpose_mm.LightingPoseEstimator` or of a plain model.
+        config (Config): Of a :class:`~exlpose_mm.LightingPoseEstimator`, or of a plain model, which may
+            be one of this package's baselines.
         checkpoint (str | Path): Of that config.
         name (str): The lighting.
 
@@ -62,7 +64,10 @@ def load_plain(config: Config, checkpoint: Union[str, Path], name: str = 'low_li
     weights = load_weights(checkpoint)
     if config.model.type == 'LightingPoseEstimator':
         config, weights = plain_config(config, name), plain_state_dict(weights, name)
-    model = build_model(config.model)
+    cfg = dict(config.model)
+    if cfg['data_preprocessor']['type'] == 'LightingDataPreprocessor':
+        cfg['data_preprocessor'] = cfg['data_preprocessor'][check_lighting(name)]
+    model = build_model(cfg)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -89,22 +94,31 @@ def export(model: nn.Module, path: Union[str, Path], size: Tuple[int, int],
         list[Ratio]: Time of onnxruntime, and of torch with folded batch norms, each against torch.
 
     Raises:
-        ExportError: If an output differs by more, in a batch of 1 or of 3.
+        ExportError: If torch cannot export the network, or an output differs by more, in a batch of
+            1 or of 3. There is no file then.
     """
     plain = CropToOutput(model).eval()
     batches = [255 * torch.rand(count, 3, *size[::-1]) for count in (1, 3)]
     with torch.no_grad():
         wanted = [_tuple(plain(crops)) for crops in batches]
         folded = CropToOutput(fuse_conv_bn(copy.deepcopy(model))).eval()
-        torch.onnx.export(
-            folded, batches[1], str(path), opset_version=OPSET, input_names=['crops'], output_names=plain.names,
-            dynamic_axes={name: {0: 'batch'} for name in ('crops', *plain.names)})
-        run = session(path)
-        for crops, outputs in zip(batches, wanted):
-            _check(path, run(crops), outputs, tolerance)
+        with replacing(Path(path)) as temporary:
+            _write(folded, temporary, batches[1])
+            run = session(temporary)
+            for crops, outputs in zip(batches, wanted):
+                _check(path, run(crops), outputs, tolerance)
         crops = batches[0]
         return [compare('onnxruntime / torch', lambda: run(crops), lambda: plain(crops), repeats),
                 compare('torch, folded / torch', lambda: folded(crops), lambda: plain(crops), repeats)]
+
+
+def _write(model: CropToOutput, path: Path, crops: Tensor) -> None:
+    try:
+        torch.onnx.export(
+            model, crops, str(path), opset_version=OPSET, input_names=['crops'], output_names=model.names,
+            dynamic_axes={name: {0: 'batch'} for name in ('crops', *model.names)})
+    except RuntimeError as error:
+        raise ExportError(f'torch cannot export this network: {error}') from error
 
 
 def session(path: Union[str, Path]) -> Callable[[Tensor], List[np.ndarray]]:

@@ -238,5 +238,5 @@ def lighting_of(results: dict) -> Union[str, Sequence[str]]:
     """
     if 'lighting' not in results:
         raise KeyError(f'the sample {results.get("img_path")} carries no "lighting": put TagLighting, '
-                       'LoadPairedImages or SimulateLowLight before OnLighting, or use ExLPoseDataset')
+                       'LoadPairedImages or SimulateLowLight before what needs it, or use ExLPoseDataset')
     return results['lighting']

@@ -32,7 +32,7 @@ def test_every_part_is_measured(exlpose_root, tmp_path, monkeypatch):
              *prediction_costs(config, 1, 'cpu', images=2), metric_cost(1, people=30)]
     assert [ratio.name.split(' / ')[0] for ratio in found] == [
         'paired sample', 'cached paired sample', 'paired step', 'style loss', 'style loss', 'prediction with LSBN',
-        'deployed prediction', 'memory of prediction with LSBN', 'rows of LL-A']
+        'memory of prediction with LSBN', 'rows of LL-A']
     assert all(np.isfinite(r.median) and r.median > 0 and r.low <= r.median <= r.high for r in found)
     assert benchmark.text_table(found).count('\n') == 1 + len(found)
     assert benchmark.as_json(found)[0]['unit'] == 's'

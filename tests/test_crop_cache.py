@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmcv.transforms import BaseTransform
 from mmpose.datasets.transforms import GetBBoxCenterScale, RandomBBoxTransform, TopdownAffine
 from mmpose.registry import TRANSFORMS
 from torch.utils.data import DataLoader
@@ -44,6 +45,17 @@ def path(tmp_path) -> str:
     return str(tmp_path / 'caches' / 'crops.lmdb')
 
 
+class Vignette(BaseTransform):
+    """Says that it looks at the middle only, but it does not."""
+
+    def reach(self, results):
+        return np.array([[60, 40], [64, 44]])
+
+    def transform(self, results):
+        results['img'] = [image + np.uint8(image.mean() // 4) for image in results['img']]
+        return results
+
+
 def sample(dataset, index, seed):
     np.random.seed(seed)
     return dataset[index]['inputs']
@@ -59,7 +71,7 @@ class TestSamples:
     def test_are_those_of_whole_frames_to_the_pixel(self, exlpose_root, path, pipeline):
         whole = pairs(exlpose_root, pipeline)
         assert build(whole, path) == (len(whole), [])
-        verify(whole, path)
+        assert verify(whole, path) == len(whole)
         cached = pairs(exlpose_root, pipeline, crop_cache=path)
         for index in range(len(whole)):
             for seed in range(20):
@@ -153,8 +165,10 @@ class TestBuilding:
         assert build(dataset, path)[0] == len(dataset)
         verify(dataset, path)
 
-    def test_an_unreadable_image_is_named_and_the_rest_done(self, exlpose_root, path):
-        dataset = pairs(exlpose_root)
+    @pytest.mark.parametrize('lighting', ['paired', 'low_light'])
+    def test_an_unreadable_image_is_named_and_the_rest_done(self, exlpose_root, path, lighting):
+        load_step = dict(type='LoadPairedImages' if lighting == 'paired' else 'LoadImage')
+        dataset = pairs(exlpose_root, [load_step, *PIPELINES['cpn'][1:]], lighting=lighting)
         broken = Path(dataset.get_data_info(0)['img_path'])
         broken.write_bytes(broken.read_bytes()[:200])
         made, problems = build(dataset, path)
@@ -166,19 +180,28 @@ class TestBuilding:
         with pytest.raises(CropCacheError, match='cannot write'):
             build(pairs(exlpose_root), str(tmp_path / 'file' / 'crops.lmdb'))
 
+    @pytest.mark.parametrize('workers', [0, 1])
     @pytest.mark.parametrize('steps, problem', [
         (PIPELINES['cpn'][1:], 'begins with LoadPairedImages'),
-        ([dict(type='LoadPairedImages')], 'TopdownAffine or CPNCrop')])
-    def test_a_pipeline_that_does_not_suit(self, exlpose_root, path, steps, problem):
+        ([dict(type='LoadPairedImages')], '^a crop cache needs a pipeline with a TopdownAffine or CPNCrop$'),
+        ([PIPELINES['affine'][0], dict(type='GetBBoxCenterScale'), dict(type='RandomHalfBody'), AFFINE, *END],
+         'RandomHalfBody stands before the crop'),
+        ([PIPELINES['cpn'][0], dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance')]),
+          *PIPELINES['cpn'][1:]], 'LowLightEnhance stands before the crop')])
+    def test_a_pipeline_that_does_not_suit(self, exlpose_root, path, steps, problem, workers):
         with pytest.raises(CropCacheError, match=problem):
-            build(pairs(exlpose_root, steps), path)
+            build(pairs(exlpose_root, steps), path, workers)
 
-    def test_a_step_that_reads_the_whole_frame_is_found_out(self, exlpose_root, path):
-        whole = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance')])
-        dataset = pairs(exlpose_root, [PIPELINES['cpn'][0], whole, {**CPN, 'low_light_mean': None}, *END])
+    def test_a_step_that_reads_more_than_it_says_is_found_out(self, exlpose_root, path):
+        dataset = pairs(exlpose_root)
+        dataset.pipeline.transforms.insert(1, Vignette())
         build(dataset, path)
         with pytest.raises(CropCacheError, match='reads more than'):
             verify(dataset, path)
+
+    def test_data_sets_of_other_classes(self):
+        with pytest.raises(CropCacheError, match='only an ExLPoseDataset'):
+            build([], 'nowhere')
 
 
 class TestStaleness:
@@ -186,6 +209,18 @@ class TestStaleness:
     def test_no_cache(self, exlpose_root, path):
         with pytest.raises(CropCacheError, match='tools/cache_crops.py'):
             pairs(exlpose_root, crop_cache=path)
+
+    def test_another_file(self, exlpose_root, path):
+        Path(path).parent.mkdir()
+        Path(path).write_text('{"no": "cache"}' * 1000)
+        with pytest.raises(CropCacheError, match='no crop cache, or a damaged one'):
+            pairs(exlpose_root, crop_cache=path)
+
+    def test_steps_that_read_the_whole_frame(self, exlpose_root, path):
+        build(pairs(exlpose_root), path)
+        enhance = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance')])
+        with pytest.raises(CropCacheError, match='LowLightEnhance'):
+            pairs(exlpose_root, [PIPELINES['cpn'][0], enhance, *PIPELINES['cpn'][1:]], crop_cache=path)
 
     def test_a_changed_image(self, exlpose_root, path):
         dataset = pairs(exlpose_root)

@@ -83,6 +83,21 @@ class TestSource:
         with pytest.raises(SourceError, match=message):
             Source(name if name.isdigit() else str(tmp_path / name))
 
+    def test_a_folder_whose_name_is_a_number(self, folder):
+        numbered = folder.rename(folder.with_name('2023'))
+        assert len(Source(str(numbered))) == 4
+
+    def test_two_images_of_one_name(self, folder):
+        cv2.imwrite(str(folder / '1.jpg'), image(high=3))
+        with pytest.raises(SourceError, match='1.jpg and .*1.png'):
+            Source(str(folder))
+
+    def test_the_input_is_not_written_over(self, folder, tmp_path):
+        with pytest.raises(SourceError, match='0.png would be written over'):
+            Writer(folder, Source(str(folder)))
+        with pytest.raises(SourceError, match='poses.mp4 would be written over'):
+            Writer(tmp_path, Source(str(video(tmp_path / 'poses.mp4'))))
+
     def test_a_broken_video(self, tmp_path):
         (tmp_path / 'a.mp4').write_bytes(b'no video')
         with pytest.raises(SourceError, match='cannot be opened'):
@@ -100,6 +115,12 @@ class TestBoxes:
         assert boxes(None, 'b.png').shape == (0, 4)
         with pytest.raises(SourceError, match='c.png'):
             boxes(None, 'c.png')
+
+    def test_of_two_images_of_one_name(self, tmp_path):
+        content = dict(images=[dict(id=i, file_name=f'{i}/a.png') for i in range(2)], annotations=[])
+        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        with pytest.raises(SourceError, match='0/a.png and 1/a.png'):
+            boxes_from_file(str(tmp_path / 'boxes.json'))
 
     @pytest.mark.parametrize('content', ['[]', '{"images": []}', 'no json'])
     def test_of_another_file(self, tmp_path, content):

@@ -77,3 +77,32 @@ def test_a_wrong_file_is_refused(exlpose_root, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, 'fuse_conv_bn', fold_wrongly)
     with pytest.raises(ExportError, match='differs from torch'):
         export(load_plain(config, checkpoint), tmp_path / 'model.onnx', (96, 128))
+    assert not list(tmp_path.glob('*.onnx*'))
+
+
+@pytest.mark.parametrize('name', [
+    'dark-lspet/baseline-all_mobilenetv2_1xb32-6e_dark-lspet-128x96.py',
+    'exlpose/exlpose-no-lsbn_cpn_r50_1xb32-32e_exlpose-256x192.py'])
+def test_networks_without_lsbn(name, exlpose_root, tmp_path, monkeypatch):
+    config, model, checkpoint = trained(name, exlpose_root, tmp_path, monkeypatch)
+    size = tuple(config.codec.input_size)
+    outputs = {}
+    crops = 255 * torch.rand(1, 3, *size[::-1])
+    for lighting in ('low_light', 'well_lit'):
+        export(load_plain(config, checkpoint, lighting), tmp_path / 'model.onnx', size, repeats=1)
+        samples = [PoseDataSample(metainfo=dict(lighting=lighting))]
+        batch = model.data_preprocessor(dict(inputs=list(crops), data_samples=samples))
+        with torch.no_grad():
+            wanted = model(batch['inputs'], None, mode='tensor')
+        wanted = wanted[-1] if isinstance(wanted, list) else wanted
+        outputs[lighting] = session(tmp_path / 'model.onnx')(crops)[0]
+        np.testing.assert_allclose(outputs[lighting], wanted.numpy(), atol=1e-3 * wanted.abs().max().item())
+    assert np.abs(outputs['low_light'] - outputs['well_lit']).max() > 1e-3 * wanted.abs().max()
+
+
+def test_a_network_that_torch_cannot_export(tmp_path, exlpose_root, monkeypatch):
+    config, _, checkpoint = trained(CONFIGS[-1], exlpose_root, tmp_path, monkeypatch)
+    model = load_plain(config, checkpoint)
+    model.head.final_layer.register_forward_hook(lambda module, inputs, output: torch.linalg.qr(output)[0])
+    with pytest.raises(ExportError, match='torch cannot export'):
+        export(model, tmp_path / 'model.onnx', (96, 128))

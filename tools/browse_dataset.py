@@ -9,7 +9,6 @@ from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from exlpose_mm.benchmark import build_dataset
-from exlpose_mm.pairing import DatasetError
 from exlpose_mm.release_check import HEADER, check_release, complete
 from exlpose_mm.visualization import contact_sheet, draw_sample, input_names
 
@@ -26,6 +25,8 @@ def parse_args(argv=None):
     parser.add_argument('--out', default='training_samples.png', help='the picture')
     parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads that decode, for --check')
     args = parser.parse_args(argv)
+    if min(args.num, args.workers) < 1:
+        parser.error('--num and --workers are at least 1')
     if not args.check and not args.config:
         parser.error('name a config, or --check a data set')
     return args
@@ -41,11 +42,7 @@ def check(args):
 def browse(args):
     if args.data_root:
         os.environ['DATA_ROOT'] = args.data_root
-    config = Config.fromfile(args.config)
-    try:
-        dataset = build_dataset(config, pack_transformed=True)
-    except DatasetError as error:
-        sys.exit(f'browse_dataset: {error}')
+    dataset = build_dataset(Config.fromfile(args.config), pack_transformed=True)
     np.random.seed(args.seed)
     samples = [dataset[int(i)] for i in np.unique(np.linspace(0, len(dataset) - 1, args.num).astype(int))]
     names = max((input_names(sample) for sample in samples), key=len)
@@ -57,7 +54,10 @@ def browse(args):
 
 def main(argv=None):
     args = parse_args(argv)
-    (check if args.check else browse)(args)
+    try:
+        (check if args.check else browse)(args)
+    except (ValueError, OSError) as error:
+        sys.exit(f'browse_dataset: {error}')
 
 
 if __name__ == '__main__':

@@ -8,7 +8,6 @@ from mmengine.utils import ProgressBar
 
 from exlpose_mm.benchmark import build_dataset
 from exlpose_mm.crop_cache import build, verify
-from exlpose_mm.pairing import DatasetError
 
 
 def parse_args(argv=None):
@@ -31,14 +30,13 @@ def main(argv=None):
         config.train_dataloader.dataset.pop('crop_cache', None)
         dataset = build_dataset(config)
         made, problems = build(dataset, args.out, args.workers, ProgressBar)
-        if not problems:
-            verify(dataset, args.out, args.samples)
-    except DatasetError as error:
+        compared = 0 if problems else verify(dataset, args.out, args.samples)
+    except (ValueError, OSError) as error:
         sys.exit(f'cache_crops: {error}')
     print(f'\n{args.out}: {made} of {len(dataset)} people written, {os.stat(args.out).st_blocks * 512 / 1e9:.1f} GB')
     if problems:
         sys.exit('\n'.join([f'{len(problems)} images could not be read:', *problems]))
-    print(f'{args.samples} training samples equal those of whole frames')
+    print(f'{compared} training samples equal those of whole frames')
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 from exlpose_mm.benchmark import text_table
 from exlpose_mm.lighting import LIGHTINGS
-from exlpose_mm.onnx_export import ExportError, export, load_plain
+from exlpose_mm.onnx_export import export, load_plain
 
 
 def parse_args(argv=None):
@@ -29,8 +29,8 @@ def main(argv=None):
     try:
         config = Config.fromfile(args.config)
         model = load_plain(config, args.checkpoint, args.lighting)
-        times = export(model, args.out, tuple(config.codec.input_size), repeats=args.repeats)
-    except (ValueError, OSError, ExportError, ImportError) as error:
+        times = export(model, args.out, tuple(model.head.decoder.input_size), repeats=args.repeats)
+    except (ValueError, OSError, ImportError) as error:
         sys.exit(f'export_onnx: {error}')
     print(f'{args.out} equals the model\n\n{text_table(times)}')
 
