@@ -17,6 +17,9 @@ def trained(name, root, folder, monkeypatch):
     """A config, its model with weights that differ between lightings, and the checkpoint."""
     config = load(name, root, monkeypatch)
     model = randomised(config)
+    for weight in model.parameters():
+        if weight.dim() > 1:  # else little of the image reaches the output
+            torch.nn.init.kaiming_normal_(weight)
     torch.save(dict(state_dict=model.state_dict(), meta={}), folder / 'model.pth')
     return config, model, folder / 'model.pth'
 
