@@ -6,6 +6,7 @@ same mood. Seconds are printed for orientation.
 import copy
 import multiprocessing
 import os.path as osp
+import re
 import resource
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
+from pathlib import Path
 from typing import Callable, Dict, List, Sequence, Tuple
 
 import cv2
@@ -333,6 +335,8 @@ def _peak_of_prediction(config: dict, shape: Tuple[int, ...], device: str, threa
 def _peak(device: str) -> float:
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 2**20
+    if osp.isfile('/proc/self/status'):  # Linux' getrusage counts the parent's too
+        return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == 'darwin' else 2**10)
 

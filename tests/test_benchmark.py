@@ -1,5 +1,8 @@
 """The benchmark: what it compares, and that every part of it runs."""
 import itertools
+import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ import torch
 
 from exlpose_mm import GramLoss, benchmark
 from exlpose_mm.benchmark import compare, compare_steps, looped_gram, metric_cost, prediction_costs, sample_costs, step_costs
-from test_configs import load
+from test_configs import ROOT, load
 
 DEMO = 'demo/exlpose_r18_1xb16-10e_demo-128x96.py'
 
@@ -58,3 +61,16 @@ def test_the_loops_are_the_style_loss():
     torch.manual_seed(0)
     low, well = ([torch.randn(2, 5, 4, 3), torch.randn(2, 16, 2, 2)] for _ in range(2))
     assert sum(looped_gram(low, well)).item() == pytest.approx(sum(GramLoss(1.)(low, well)).item(), rel=1e-4)
+
+
+@pytest.mark.parametrize('against', [False, True])
+def test_the_tool(against, exlpose_root, tmp_path):
+    config = str(ROOT / 'configs' / DEMO)
+    done = subprocess.run(
+        [sys.executable, 'tools/benchmark.py', config, *(['--against', config] if against else []), '--repeats', '1',
+         '--batch-size', '2', '--threads', '1', '--data-root', str(exlpose_root), '--out', str(tmp_path / 'costs.json')],
+        capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    costs = json.loads((tmp_path / 'costs.json').read_text())
+    assert len(costs) == (2 if against else 8) and all(cost['median'] > 0 for cost in costs)
+    assert against or '| 8 | 8 | ' in done.stdout

@@ -9,8 +9,8 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import dump
 
-from exlpose_mm.benchmark import (as_json, compare_steps, metric_cost, sample_costs, step_costs, prediction_costs,
-                                  text_table)
+from exlpose_mm.benchmark import (as_json, compare_steps, epoch_table, metric_cost, prediction_costs,
+                                  sample_costs, step_costs, text_table)
 from exlpose_mm.camera import darken
 from exlpose_mm.pair_making import FRAME
 from exlpose_mm.synthetic import write_dataset
