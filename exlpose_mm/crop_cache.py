@@ -75,7 +75,7 @@ class CropCache:
         """Frames of the original size, zero outside the region.
 
         Returns:
-                dict: ``img``, a (H, W, 3) uint8 array, or a list of two for a pair; ``lost_sums``, lighting
+            dict: ``img``, a (H, W, 3) uint8 array, or a list of two for a pair; ``lost_sums``, lighting
             to the sums (3, ) of the pixels that became zero.
         """
         key = self._key(person)

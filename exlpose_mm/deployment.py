@@ -67,9 +67,7 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
         'head': _without_lsbn(plain['model']['head']['head'])}
     plain['default_hooks'] = {key: hook for key, hook in plain.get('default_hooks', {}).items()
                               if key != 'checkpoint'}
-    plain['test_dataloader'] = change_dicts(
-        plain['test_dataloader'],
-        lambda d: dict(d, lighting=name) if d.get('type') == 'TagLighting' else d)
+    plain['test_dataloader'] = force_lighting(plain['test_dataloader'], name)
     return Config(plain)
 
 
@@ -88,6 +86,11 @@ def plain_state_dict(state_dict: Dict[str, Tensor], name: str = 'low_light') -> 
 
 def _without_lsbn(node: Any) -> Any:
     return change_dicts(node, lambda d: dict(d, type='BN') if d.get('type') == 'LSBN2d' else d)
+
+
+def force_lighting(node: Any, name: str) -> Any:
+    """A copy of a config in which every ``TagLighting`` gives this lighting."""
+    return change_dicts(node, lambda d: dict(d, lighting=name) if d.get('type') == 'TagLighting' else d)
 
 
 def change_dicts(node: Any, change: Callable[[dict], dict]) -> Any:

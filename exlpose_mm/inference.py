@@ -13,7 +13,7 @@ from mmpose.apis import inference_topdown, init_model
 from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
-from .deployment import change_dicts
+from .deployment import force_lighting
 from .lighting import check_lighting
 from .transforms import ImageError, load_image
 from .visualization import draw_poses, is_dark, lift
@@ -144,9 +144,7 @@ def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Opti
         steps = config.test_dataloader.dataset.pipeline
         if not any(step.type == 'TagLighting' for step in steps):
             raise ValueError(f'{config.filename} has no TagLighting in its test pipeline that a lighting could be given')
-        config.test_dataloader.dataset.pipeline = [
-            change_dicts(step.to_dict(), lambda d: dict(d, lighting=lighting) if d.get('type') == 'TagLighting' else d)
-            for step in steps]
+        config.test_dataloader.dataset.pipeline = [force_lighting(step.to_dict(), lighting) for step in steps]
     return init_model(config, checkpoint, device=device)
 
 
