@@ -11,7 +11,7 @@ from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .heads import CPNHead, DualTeacherHead
-from .hooks import FiniteLossHook, InitialValHook, MomentumTeacherHook
+from .hooks import FiniteLossHook, InitialValHook, KeepHeapHook, MomentumTeacherHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
@@ -30,5 +30,5 @@ __all__ = [
     'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
-    'LightingVisualizer', 'FiniteLossHook'
+    'LightingVisualizer', 'FiniteLossHook', 'KeepHeapHook'
 ]

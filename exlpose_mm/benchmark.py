@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from .crop_cache import build as build_cache
 from .datasets import JOINTS, ExLPoseDataset
 from .deployment import change_dicts, plain_config
+from .hooks import keep_heap
 from .lighting import LIGHTINGS, lighting, tap
 from .metrics import LightingCocoMetric
 from .model_zoo import strip_init_cfg
@@ -217,9 +218,13 @@ def _pycocotools(samples: Sequence[dict], sigmas: np.ndarray) -> None:
 
 
 class Stepper:
-    """Training steps of a config's model on one batch that stays the same."""
+    """Training steps of a config's model on one batch that stays the same.
+
+    From then on the process keeps its heap, as training does.
+    """
 
     def __init__(self, config: Config, data: dict, device: str) -> None:
+        keep_heap()
         self.model = build_model(config.model).to(device).train()
         self.data = data
         self.optimizer = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], lr=1e-5)

@@ -1,4 +1,5 @@
 """Training hooks."""
+import ctypes
 from typing import Callable, Dict, List, Optional
 
 import torch
@@ -161,3 +162,32 @@ class FiniteLossHook(Hook):
         if self._in_a_row > self.patience:
             raise NonFiniteLossError(message)
         runner.logger.warning(f'{message}. The iteration is left out, the {self.skipped}. of this run')
+
+
+@HOOKS.register_module()
+class KeepHeapHook(Hook):
+    """Keeps the memory that one training step frees for the next, by :func:`keep_heap`.
+
+    Loader workers, which are forked later, do the same.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        keep_heap()
+
+
+def keep_heap() -> bool:
+    """Have glibc keep freed memory, for the rest of this process and those it forks.
+
+    It hands large blocks back to the kernel otherwise, which clears each page when it is asked for again.
+    Tensors on the CPU are such blocks. Tensors on a GPU are not concerned. The price is that
+    memory once used stays with the process.
+
+    Returns:
+        bool: Whether it could be had; False with another C library than glibc.
+    """
+    trim_threshold, mmap_max = -1, -4  # malloc.h
+    try:
+        mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError):
+        return False
+    return all([mallopt(mmap_max, 0), mallopt(trim_threshold, -1)])

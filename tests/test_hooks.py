@@ -1,4 +1,9 @@
 """Hooks in a real runner."""
+import multiprocessing
+import platform
+import resource
+
+import numpy as np
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
@@ -8,7 +13,7 @@ from mmengine.runner import Runner
 from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
-from exlpose_mm import FiniteLossHook, InitialValHook
+from exlpose_mm import FiniteLossHook, InitialValHook, KeepHeapHook
 from exlpose_mm.hooks import NonFiniteLossError
 
 
@@ -101,3 +106,26 @@ class TestFiniteLoss:
     def test_unknown_action(self):
         with pytest.raises(ValueError, match="'ignore'"):
             FiniteLossHook('ignore')
+
+
+def page_faults(hook, faults):
+    """Pages that the kernel has to hand out when 64 MB are used again and again."""
+    if hook:
+        hook.before_run(None)
+    np.ones(2**23)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        np.ones(2**23)
+    faults.value = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='a setting of glibc')
+def test_freed_memory_stays_with_the_process():
+    context = multiprocessing.get_context('fork')
+    faults = [context.Value('l', -1) for _ in range(2)]
+    for hook, counter in zip((None, KeepHeapHook()), faults):
+        child = context.Process(target=page_faults, args=(hook, counter))
+        child.start()
+        child.join()
+    without, kept = (counter.value for counter in faults)
+    assert 0 <= kept < without / 5
