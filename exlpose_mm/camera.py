@@ -168,7 +168,7 @@ class Camera:
         """Noise of unit variance."""
         if self.read_shape is None:
             return rng.standard_normal(shape, dtype=np.float32)
-        uniform = rng.random(shape, dtype=np.float32).clip(1e-7, 1 - 1e-7)
+        uniform = rng.random(shape, dtype=np.float32).clip(1e-7)  # from [0, 1), and 0 has no finite quantile
         return tukey_lambda(uniform, self.read_shape)
 
     def _quantise(self, raw: np.ndarray) -> np.ndarray:
@@ -248,10 +248,9 @@ def _bilinear(raw: np.ndarray) -> np.ndarray:
 
 
 def _malvar(raw: np.ndarray) -> np.ndarray:
-    # Mirrored without the edge, so that the pattern goes on; one pixel has no such mirror.
-    border = cv2.BORDER_REFLECT_101 if min(raw.shape) > 1 else cv2.BORDER_REPLICATE
+    # Mirrored without the edge, so that the pattern goes on.
     green, along, across, diagonal = (
-        cv2.filter2D(raw, -1, kernel, borderType=border) for kernel in _MALVAR)
+        cv2.filter2D(raw, -1, kernel, borderType=cv2.BORDER_REFLECT_101) for kernel in _MALVAR)
     red, blue = diagonal.copy(), diagonal
     red[0::2, 1::2], red[1::2, 0::2] = along[0::2, 1::2], across[1::2, 0::2]
     blue[1::2, 0::2], blue[0::2, 1::2] = along[1::2, 0::2], across[0::2, 1::2]

@@ -8,10 +8,11 @@ from torch.autograd.function import once_differentiable
 
 
 class StyleDistance(torch.autograd.Function):
-    r"""Squared difference of Gram matrices: the sum over their cells, the mean over the batch.
+    r"""Squared difference of Gram matrices per position: the mean over their cells and the batch.
 
-    Legend: B: batch, C: channels, N: positions; A: student, W: teacher. Two ways to the same
-    number, with the fewest products of matrices that each needs:
+    Legend: B: batch, C: channels, N: positions; A: student, W: teacher. The value is
+    :math:`|A A^T - W W^T|^2 / (C N)^2`. Two ways to the same number, with the fewest products
+    of matrices that each needs:
 
     * :math:`A A^T - W W^T = (P Q^T + Q P^T) / 2` with P = A - W and Q = A + W: one product
       of C x C.
@@ -19,9 +20,11 @@ class StyleDistance(torch.autograd.Function):
       :math:`|A A^T - W W^T|^2 = |A^T A|^2 + |W^T W|^2 - 2 |A^T W|^2`. The terms nearly cancel
       for like styles, so that this is done in float64, and on the CPU only: GPUs are slow in it.
 
-    The gradient is :math:`4 (A A^T - W W^T) A / B`, by the same products.
+    The gradient is :math:`4 (A A^T - W W^T) A / (B (C N)^2)`, by the same products.
 
-    Takes two (B, C, N) of the same floating type; the second gets no gradient.
+    Takes two (B, C, N) of the same floating type; the second gets no gradient. The value grows with
+    the fourth power of the features: in float32 it and its gradient are finite for features up to
+    1e8, and may be infinite or not a number beyond; a difference of features below 1e-8 may vanish.
     """
 
     FEWER = 4
@@ -30,6 +33,7 @@ class StyleDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
         channels, positions = student.shape[1:]
+        ctx.cells = channels * positions
         ctx.by_positions = student.device.type == 'cpu' and StyleDistance.FEWER * positions <= channels
         forward = StyleDistance._by_positions if ctx.by_positions else StyleDistance._by_channels
         return forward(ctx, student, teacher) / len(student)
@@ -37,7 +41,8 @@ class StyleDistance(torch.autograd.Function):
     @staticmethod
     def _by_channels(ctx, student: Tensor, teacher: Tensor) -> Tensor:
         product = (student - teacher) @ (student + teacher).mT
-        difference = (product + product.mT) / 2
+        # Divided before it is squared: the square of the sum may leave the range of float32.
+        difference = (product + product.mT) / (2 * ctx.cells)
         ctx.save_for_backward(student, difference)
         return difference.square().sum()
 
@@ -47,16 +52,17 @@ class StyleDistance(torch.autograd.Function):
         aa, wa = a.mT @ a, w.mT @ a
         ctx.save_for_backward(a, w, aa, wa)
         total = aa.square().sum() + (w.mT @ w).square().sum() - 2 * wa.square().sum()
-        return total.clamp(min=0).to(student)
+        return (total.clamp(min=0) / ctx.cells**2).to(student)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, upstream: Tensor):
-        scale = 4 * upstream / len(ctx.saved_tensors[0])
+        scale = 4 * upstream / (len(ctx.saved_tensors[0]) * ctx.cells)
         if not ctx.by_positions:
             student, difference = ctx.saved_tensors
             return (scale * difference) @ student, None
         a, w, aa, wa = ctx.saved_tensors
+        scale = scale / ctx.cells
         return torch.baddbmm(a @ (scale * aa), w, scale * wa, alpha=-1).to(upstream.dtype), None
 
 
@@ -69,7 +75,8 @@ class GramLoss(nn.Module):
     .. math:: \frac{w}{L} \sum_l \frac{1}{B} \sum_b
               \frac{\mathrm{mean}_{C \times C} (G^{wl}_{lb} - G^{ll}_{lb})^2}{(H_l W_l)^2}
 
-    The well-lit side is the teacher and gets no gradient.
+    The well-lit side is the teacher and gets no gradient. Computed in float32, finite for
+    features between -1e8 and 1e8; see :class:`StyleDistance`.
 
     Deviation from the official code: that *sums* over the samples of the batch, so its
     weight grows with the batch size. This loss takes the *mean*. The official weight is
@@ -107,11 +114,9 @@ class GramLoss(nn.Module):
         if low.shape != well.shape:
             raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, '
                              f'well lit {tuple(well.shape)}')
-        channels, positions = low.shape[1], low.shape[2] * low.shape[3]
         with torch.autocast(low.device.type, enabled=False):
             # float32: conv1's Gram matrix exceeds the range of float16.
-            distance = StyleDistance.apply(low.float().flatten(2), well.detach().float().flatten(2))
-            return distance / (channels * positions)**2
+            return StyleDistance.apply(low.float().flatten(2), well.detach().float().flatten(2))
 
 
 @MODELS.register_module()

@@ -1,5 +1,6 @@
 """The low-light camera: order of operations, units, noise statistics, errors."""
 import hashlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -63,6 +64,14 @@ def test_gradients_in_demosaicing():
     np.testing.assert_allclose(demosaic(ramp, 'malvar')[3:-3, 3:-3, 0], ramp[3:-3, 3:-3], atol=1e-4)
 
 
+@pytest.mark.parametrize('size', [(6, 8), (7, 5), (2, 3), (2, 2)])
+@pytest.mark.parametrize('method', ['bilinear', 'malvar'])
+def test_an_even_colour_stays_even_up_to_the_border(size, method):
+    colour = np.float32([10, 120, 230])
+    np.testing.assert_allclose(demosaic(mosaic(np.broadcast_to(colour, (*size, 3))), method),
+                               np.broadcast_to(colour, (*size, 3)), rtol=1e-6)
+
+
 # The pixels of published numbers: gain 0.5, read noise 0.6, row noise 0.12, bilinear.
 PIXELS = dict(normal='618c63a0ad57ef2d', hard='5192f00695d9d7ef', extreme='523f7599029f87fb')
 
@@ -85,6 +94,38 @@ def test_the_whole_way_pixel_by_pixel():
         dn = image[y, x, channel] / 4 / balance + bias  # 1e-4 DN per electron, ten times at 20 dB
         want = (np.floor((dn + 3) / step + 0.5) * step - 3) * balance
         assert abs(int(out[y, x, channel]) - want) <= 0.5 + step / 2 * 0.2
+
+
+def test_an_image_at_its_own_light_is_itself():
+    """Within one DN per pixel, so that the way's constants are exact; what is too bright is white."""
+    camera = Camera(mean=None, light_ratio=1., tone_curve='linear', **SILENT)
+    for value in (0, 1, 100, 254, 255):
+        np.testing.assert_array_equal(camera.expose(flat(value), rng()), value)
+    np.testing.assert_array_equal(camera.develop(np.full((4, 4, 3), 400, np.float32), rng()), 255)
+
+
+def test_the_sensor_saturates_at_its_highest_code():
+    camera = Camera(gain=1e-4, read_noise=0., row_noise=0., adc_bits=4, white_balance=(0.5, 0.5, 0.5))
+    picture = camera.develop(np.full((4, 4, 3), 200, np.float32), rng())  # 400 DN on the sensor
+    np.testing.assert_array_equal(picture, 128)
+
+
+def test_the_demosaicing_is_the_named_one():
+    image = rng(1).integers(0, 256, (12, 14, 3), dtype=np.uint8)
+    for method in ('bilinear', 'malvar'):
+        camera = Camera(mean=None, light_ratio=1., tone_curve='linear', demosaicing=method, **SILENT)
+        want = demosaic(mosaic(image.astype(np.float32)), method).clip(0, 255)
+        np.testing.assert_allclose(camera.expose(image, rng()), want, atol=1)
+
+
+def test_what_the_sensor_adds_goes_through_balance_and_matrix():
+    matrix = np.array([[1.5, 0.1, -0.6], [-0.5, 1.75, -0.25], [-0.05, -0.6, 1.65]])
+    balance, bias = np.array([0.95, 0.85, 1.6]), np.array([9000, -4000, 2000])
+    camera = Camera(mean=100., gain=1e-3, read_noise=0., row_noise=0., colour_matrix=matrix.tolist(),
+                    white_balance=balance.tolist(), colour_bias=bias.tolist())
+    picture = camera.expose(flat(200, (100, 100)), rng())[..., ::-1]
+    want = 100 + matrix @ (balance * bias * 1e-3)
+    np.testing.assert_allclose(picture.mean(axis=(0, 1)), want, atol=0.1)
 
 
 def test_the_colour_matrix_comes_back_and_mixes_the_noise():
@@ -153,7 +194,18 @@ def test_random_cameras_stay_in_their_ranges():
     assert 0 <= min(gains) < 1 and 18 < max(gains) <= 19.1
     assert np.std(np.log([c.read_noise for c in cameras])) == pytest.approx(0.263, rel=0.2)
     assert np.std(np.log([c.row_noise for c in cameras])) == pytest.approx(0.294, rel=0.2)
+    lowest = draw_camera(SimpleNamespace(uniform=lambda low, high: low, normal=lambda mean, std: mean))
+    assert lowest == camera_of('exlpose-hard', mean=lowest.mean, analog_gain=0.)
+    assert lowest.mean == pytest.approx(2.89)
+    highest = draw_camera(SimpleNamespace(uniform=lambda low, high: high, normal=lambda mean, std: mean + std))
+    assert (highest.mean, highest.analog_gain) == pytest.approx((289 / 1600, 19.1))
+    assert (highest.read_noise, highest.row_noise) == pytest.approx((2.04 * np.exp(0.263), 0.536 * np.exp(0.294)))
     assert draw_camera(rng(), gain=2.).gain == 2. and draw_camera(rng(3)) == draw_camera(rng(3))
+
+
+def test_analogue_gain_is_in_decibels_of_amplitude():
+    assert Camera(gain=0.5, analog_gain=20.).system_gain == pytest.approx(5)
+    assert Camera(gain=0.5, analog_gain=-20 * np.log10(2)).system_gain == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize('gain', [0.5, 2.])
@@ -165,10 +217,22 @@ def test_shot_noise_variance_is_gain_times_mean(gain):
     np.testing.assert_allclose(red.var(), gain * 60 + 1 / 12, rtol=0.05)
 
 
-def test_read_noise_is_in_electrons():
-    camera = Camera(mean=60., gain=0.5, read_noise=20., row_noise=0.)
+@pytest.mark.parametrize('shape', [None, 0.14, -0.1])
+def test_read_noise_is_in_electrons(shape):
+    camera = Camera(mean=60., gain=0.5, read_noise=20., row_noise=0., read_shape=shape)
     red = camera.expose(flat(200, (400, 400)), rng())[0::2, 0::2, 2].astype(float)
     np.testing.assert_allclose(red.var(), 0.5 * 60 + (0.5 * 20)**2, rtol=0.05)
+
+
+@pytest.mark.parametrize('shape', [-0.4, 0.])
+def test_heavy_tails_are_finite(shape):
+    """A generator's lowest number is 0, its highest the last below 1."""
+    ends = np.float32([[0, 1 - 2**-24]])
+    camera = Camera(read_noise=2., row_noise=0., read_shape=shape)
+    generator = SimpleNamespace(random=lambda size, dtype: ends, poisson=np.zeros_like,
+                                standard_normal=lambda size, dtype: np.zeros(size, dtype))
+    low, high = camera._measure(np.zeros((1, 2)), generator)[0]
+    assert -np.inf < low < -15 and 15 < high < np.inf
 
 
 def test_row_noise_is_shared_by_a_row_only():
@@ -194,7 +258,11 @@ def test_deterministic_by_generator():
 
 def test_a_black_frame_and_odd_sizes():
     assert Camera(read_noise=0., row_noise=0.).expose(flat(0, (5, 7)), rng()).max() == 0
-    assert Camera().expose(flat(9, (1, 1)), rng()).shape == (1, 1, 3)
+    for method in ('bilinear', 'malvar'):
+        for size in ((1, 1), (1, 6), (5, 1)):
+            out = Camera(mean=100., demosaicing=method, **SILENT).expose(flat(9, size), rng())
+            assert out.shape == (*size, 3)
+            np.testing.assert_array_equal(out[..., 2][::2, ::2], 100)
 
 
 @pytest.mark.parametrize('kwargs,name', [
@@ -215,7 +283,7 @@ def test_values_outside_their_physical_range(kwargs, name):
 @pytest.mark.parametrize('image', [
     flat(1)[..., 0], flat(1).astype(np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_images_it_cannot_take(image):
-    with pytest.raises(ValueError, match='8-bit colour'):
+    with pytest.raises(ValueError, match=r'^the camera needs an 8-bit colour image of shape \(H, W, 3\), got'):
         Camera().expose(image, rng())
 
 

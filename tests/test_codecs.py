@@ -5,8 +5,9 @@ import pytest
 from mmpose.datasets.transforms import GenerateTarget, PackPoseInputs
 from mmpose.registry import KEYPOINT_CODECS
 from mmpose.structures import MultilevelPixelData
+from scipy.special import softmax
 
-from exlpose_mm.codecs import CPNHeatmap
+from exlpose_mm.codecs import CPNHeatmap, SoftmaxHeatmap
 
 K = 14
 KERNELS = (15, 11, 9, 7)
@@ -80,6 +81,7 @@ def test_occluded_joint_trains_the_refined_map_only(codec, joints):
     assert refined[2].max() == pytest.approx(255)
     assert refined[5].max() == 0
     np.testing.assert_array_equal(encoded['keypoint_weights'], flags(j5=0))
+    assert encoded['keypoint_weights'].dtype == np.float32
     # the finest global level shares the refined level's kernel
     np.testing.assert_array_equal(encoded['heatmaps'][3][0], refined[0])
 
@@ -130,11 +132,14 @@ def test_decode_follows_the_written_rule(codec, seed):
         maps[k, rng.randint(64), rng.randint(48)] += 3000
     maps[0, 0, 0], maps[1, 63, 47] = 5000, 5000
     maps[2] -= 400  # the padding outshines most of this map
+    maps[3] = maps[2] / 1e5  # and of this one, with a maximum below one
     keypoints, scores = codec.decode(maps.copy())
     assert keypoints.shape == (1, K, 2) and scores.shape == (1, K)
+    assert keypoints.dtype == np.float32
     expected_keypoints, expected_scores = decode_with_loops(maps)
     np.testing.assert_allclose(keypoints, expected_keypoints, atol=1e-4)
     np.testing.assert_allclose(scores, expected_scores, rtol=1e-5)
+    np.testing.assert_array_equal(codec.decode(maps / 1e4)[0], keypoints, 'however faint')
 
 
 def test_decode_moves_a_quarter_cell_towards_the_second_highest(codec):
@@ -145,6 +150,13 @@ def test_decode_moves_a_quarter_cell_towards_the_second_highest(codec):
     np.testing.assert_allclose(scores, [[1.5]])
 
 
+def test_decode_moves_by_as_much_towards_a_second_highest_that_is_far(codec):
+    maps = np.zeros((1, 64, 48), np.float32)
+    maps[0, 20, 10], maps[0, 40, 25] = 255, 254  # 15 right, 20 down
+    keypoints, _ = codec.decode(maps)
+    np.testing.assert_allclose(keypoints, [[[4 * (10 + .25 * .6) + 2, 4 * (20 + .25 * .8) + 2]]], rtol=1e-6)
+
+
 def test_decode_leaves_its_input_alone(codec):
     maps = np.random.RandomState(0).rand(K, 64, 48).astype(np.float32)
     before = maps.copy()
@@ -153,15 +165,16 @@ def test_decode_leaves_its_input_alone(codec):
 
 
 def test_decode_of_maps_without_a_positive_value(codec):
-    maps = np.zeros((3, 64, 48), np.float32)
+    """Beside one that has some, as joints of one person may be."""
+    maps = np.zeros((5, 64, 48), np.float32)
     maps[1] = -5
-    maps[2] = -100
-    maps[2, 40, 30] = -1
+    maps[2:4] = -100
+    maps[2:5, 40, 30] = -1, 0, 255
     keypoints, scores = codec.decode(maps)
     np.testing.assert_array_equal(keypoints[0, :2], [[2, 2], [2, 2]])
-    np.testing.assert_allclose(keypoints[0, 2], [122, 162], atol=1)
+    np.testing.assert_allclose(keypoints[0, 2:], [[122, 162]] * 3, atol=1)
     np.testing.assert_allclose(
-        scores[0], 0.5 + np.array([0, -5, -1]) / 255, rtol=1e-6)
+        scores[0], 0.5 + np.array([0, -5, -1, 0, 255]) / 255, rtol=1e-6)
 
 
 def test_round_trip(codec):
@@ -179,6 +192,29 @@ def test_round_trip(codec):
     np.testing.assert_allclose(
         np.linalg.norm(again - centres, axis=-1), 1, atol=1e-5)
     np.testing.assert_allclose(scores, 1.5, rtol=1e-5)
+
+
+def test_softmax_heatmap_scores_a_joint_by_its_own_map():
+    logits = np.random.default_rng(0).normal(0, 3, (3, 16, 12)).astype(np.float32)
+    keypoints, scores = SoftmaxHeatmap((48, 64), (12, 16), sigma=2).decode(logits)
+    assert scores.dtype == np.float32
+    for k in range(3):
+        y, x = np.unravel_index(logits[k].argmax(), (16, 12))
+        assert np.abs(keypoints[0, k] / 4 - (x, y)).max() <= 0.25
+        assert scores[0, k] == pytest.approx(softmax(logits[k]).max(), rel=1e-5)
+
+
+def test_a_kernel_of_one_cell_does_not_blur(joints):
+    maps = CPNHeatmap(kernel_sizes=(1, ), refine_kernel_size=1).encode(joints)['heatmaps']
+    assert len(maps) == 2
+    for level in maps:
+        np.testing.assert_array_equal(np.sort(level.reshape(K, -1))[:, -2:], [[0, 255]] * K)
+
+
+def test_a_heatmap_of_one_cell():
+    codec = CPNHeatmap((4, 8), (1, 1))
+    joints = np.float32([[[1, 7]]])
+    np.testing.assert_array_equal(codec.decode(codec.encode(joints)['heatmaps'][-1])[0], [[[2, 4]]])
 
 
 def test_other_strides():
@@ -215,9 +251,15 @@ def test_packs_with_mmpose_transforms(joints, both):
 def test_errors(codec, joints):
     assert isinstance(
         KEYPOINT_CODECS.build(dict(type='CPNHeatmap')), CPNHeatmap)
-    with pytest.raises(ValueError, match='one person'):
+    with pytest.raises(ValueError, match='^CPNHeatmap encodes one person at a time, got'):
         codec.encode(np.concatenate([joints, joints]))
     with pytest.raises(ValueError, match=r'\(15, 8\)'):
         CPNHeatmap(kernel_sizes=(15, 8))
-    with pytest.raises(ValueError, match='heatmap_size'):
-        CPNHeatmap(heatmap_size=(48, 0))
+    for name in ('input_size', 'heatmap_size'):
+        for size in ((48, 0), (48, -1), (48, 64, 3)):
+            with pytest.raises(ValueError, match=f'^{name} must be'):
+                CPNHeatmap(**{name: size})
+    for sizes in (dict(kernel_sizes=(15, -1)), dict(refine_kernel_size=0)):
+        with pytest.raises(ValueError, match='^Kernel sizes must be odd and positive'):
+            CPNHeatmap(**sizes)
+    assert (codec.input_size, codec.heatmap_size) == ((192, 256), (48, 64))

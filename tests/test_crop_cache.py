@@ -216,6 +216,14 @@ class TestStaleness:
         with pytest.raises(CropCacheError, match='no crop cache, or a damaged one'):
             pairs(exlpose_root, crop_cache=path)
 
+    def test_a_person_who_came_later(self, exlpose_root, path):
+        """Who is found by the image and the box."""
+        dataset = pairs(exlpose_root)
+        build(dataset, path)
+        stranger = dict(dataset.get_data_info(0), bbox=np.float32([[1, 2, 30, 40]]))
+        with pytest.raises(CropCacheError, match=f'no crop of .*{Path(stranger["img_path"]).name}'):
+            CropCache(path, dataset.data_root).load(stranger)
+
     def test_steps_that_read_the_whole_frame(self, exlpose_root, path):
         build(pairs(exlpose_root), path)
         enhance = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance')])

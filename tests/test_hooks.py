@@ -14,7 +14,7 @@ from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
 from exlpose_mm import FiniteLossHook, InitialValHook, KeepHeapHook
-from exlpose_mm.hooks import NonFiniteLossError
+from exlpose_mm.hooks import NonFiniteLossError, keep_heap
 
 
 class Model(BaseModel):
@@ -129,3 +129,14 @@ def test_freed_memory_stays_with_the_process():
         child.join()
     without, kept = (counter.value for counter in faults)
     assert 0 <= kept < without / 5
+
+
+@pytest.mark.parametrize('library', [OSError('no libc.so.6'), object()])
+def test_another_c_library_is_left_alone(library, monkeypatch):
+    def load(name):
+        if isinstance(library, Exception):
+            raise library
+        return library
+
+    monkeypatch.setattr('exlpose_mm.hooks.ctypes.CDLL', load)
+    assert keep_heap() is False

@@ -153,6 +153,12 @@ class TestLighting:
         with pytest.raises(ValueError, match="'dim'"):
             load_model(str(DEMO), checkpoint, lighting='dim')
 
+    def test_forced_upon_a_config_that_does_not_ask(self, tmp_path):
+        config = tmp_path / 'plain.py'
+        config.write_text("test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))")
+        with pytest.raises(ValueError, match='plain.py has no TagLighting'):
+            load_model(str(config), 'none.pth', lighting='well_lit')
+
 
 def test_nobody_gives_no_poses(model):
     poses = find_poses(model, image(high=3), np.zeros((0, 4)))

@@ -1,8 +1,9 @@
 """GramLoss against per-sample loops that spell the official formula out."""
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
-from exlpose_mm.losses import GramLoss, StyleDistance
+from exlpose_mm.losses import GramLoss, HeatmapCrossEntropyLoss, StyleDistance
 
 # The last has fewer positions than a quarter of its channels, the one before has more.
 SHAPES = [(4, 8, 6), (16, 4, 3), (12, 2, 2), (32, 2, 2)]
@@ -100,8 +101,46 @@ def test_no_cancellation_for_different_features_of_like_style(shape, alike):
     got = StyleDistance.apply(student, teacher)
     got_grad, = torch.autograd.grad(got, student)
     exact = student.detach().double().requires_grad_()
-    want = (exact @ exact.mT - teacher.double() @ teacher.double().mT).square().sum() / len(exact)
+    want = ((exact @ exact.mT - teacher.double() @ teacher.double().mT) / shape[2]).square().mean()
     want_grad, = torch.autograd.grad(want, exact)
     assert got.item() == pytest.approx(want.item(), rel=max(1e-5, 1e-6 / alike))
     bound = max(1e-4, 1e-5 / alike) * want_grad.abs().max().item()
     torch.testing.assert_close(got_grad.double(), want_grad, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize('channels, device, other_way', [
+    (7, 'cpu', '_by_positions'), (8, 'cpu', '_by_channels'), (9, 'cpu', '_by_channels'), (9, 'meta', '_by_positions')])
+def test_by_positions_where_they_are_a_quarter_of_the_channels_and_on_the_cpu(monkeypatch, channels, device, other_way):
+    monkeypatch.setattr(StyleDistance, other_way, None)
+    student = torch.ones(3, channels, 2, device=device)
+    assert StyleDistance.apply(student, student).shape == ()
+
+
+class TestHeatmapCrossEntropyLoss:
+
+    def test_is_torchs_over_positions(self):
+        torch.manual_seed(0)
+        logits, target = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
+        weights = torch.tensor([[1., 0., 1.], [1., 1., 0.5]])
+        shares = (target / target.sum((2, 3), keepdim=True)).flatten(2)
+        terms = cross_entropy(logits.flatten(2).mT, shares.mT, reduction='none')
+        torch.testing.assert_close(HeatmapCrossEntropyLoss(2.)(logits, target, weights),
+                                   2 * (terms * weights).sum() / 4.5)
+        torch.testing.assert_close(HeatmapCrossEntropyLoss()(logits, target, weights), (terms * weights).sum() / 4.5)
+        torch.testing.assert_close(HeatmapCrossEntropyLoss()(logits.bfloat16().float(), target, weights),
+                                   HeatmapCrossEntropyLoss()(logits.bfloat16(), target, weights))
+
+    def test_a_faint_target_is_whole(self):
+        logits, target, weights = torch.randn(1, 1, 4, 5), torch.rand(1, 1, 4, 5), torch.ones(1, 1)
+        loss = HeatmapCrossEntropyLoss()
+        torch.testing.assert_close(loss(logits, 1e-4 * target, weights), loss(logits, target, weights))
+
+    def test_joints_without_a_label(self):
+        """They have a map of zeros; with none at all the loss is 0, and one of half the weight counts by half."""
+        logits, target = torch.zeros(1, 2, 4, 5), torch.zeros(1, 2, 4, 5)
+        loss = HeatmapCrossEntropyLoss()
+        assert loss(logits, target, torch.zeros(1, 2)) == 0
+        target[0, 0, 1, 1] = 1
+        for weights, want in ([1., 0.], 1.), ([.5, 0.], .5), ([1., .5], 2 / 3):
+            got = loss(logits, target, torch.tensor([weights]))
+            torch.testing.assert_close(got, torch.tensor(want) * torch.tensor(20.).log())

@@ -1,5 +1,6 @@
 """The committed table of configs and the metafile against the configs themselves."""
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from mmengine.fileio import load
 from mmpose.registry import MODELS
 
 from exlpose_mm.model_zoo import (PAPER_METRIC, complexity, description, paper_results, shipped_configs,
-                                  strip_init_cfg, table_row)
+                                  strip_init_cfg, table_row, write_table)
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
 TABLE = (CONFIGS / 'README.md').read_text()
@@ -25,6 +26,18 @@ def test_the_table_lists_exactly_the_shipped_configs():
 
 def test_a_row_of_the_table_is_what_the_tool_writes():
     assert table_row(CONFIGS, SMALL, {}) in TABLE.splitlines()
+
+
+def test_the_tool_writes_a_section_for_each_folder(tmp_path, monkeypatch):
+    """The shipped table, but for the configs that are left out to be quick."""
+    root = tmp_path / 'configs'
+    shutil.copytree(CONFIGS, root)
+    few = [Path('exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py'), SMALL]
+    monkeypatch.setattr('exlpose_mm.model_zoo.shipped_configs', lambda root: few)
+    lines = write_table(root).read_text().splitlines()
+    assert [line for line in lines if line.startswith('## ')] == ['## exlpose', '## lspet']
+    assert [re.search(r'\((.+?)\)', line)[1] for line in lines if line.startswith('| [')] == [str(path) for path in few]
+    assert set(lines) <= set(TABLE.splitlines())
 
 
 def test_complexity_counts_parameters_and_multiply_accumulates():

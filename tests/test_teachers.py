@@ -110,6 +110,16 @@ class TestMomentumTeacher:
         out, = teacher(torch.rand(2, 3, 8, 8, requires_grad=True), ['0'])
         assert out.shape == (2, 2, 8, 8) and not out.requires_grad
 
+    def test_a_neck_belongs_to_it(self):
+        model = build(neck=dict(type='FeatureMapProcessor', scale_factor=0.5))
+        network = model.network.eval()
+        assert list(network) == ['backbone', 'head', 'neck']
+        images = torch.rand(2, 3, 64, 64)
+        out, = MomentumTeacher(network)(images, ['final_layer'])
+        with torch.no_grad(), lighting(model, 'low_light'):
+            torch.testing.assert_close(out, model.head.head.forward(model.extract_feat(images)))
+        assert out.shape == (2, 14, 8, 8), 'half of what the head puts out without the neck'
+
     def test_it_teaches_after_its_burn_in(self):
         network = self.network()
         teacher = MomentumTeacher(network, HEAVY, burn_in=2)
