@@ -1,4 +1,5 @@
 """Low light from well-lit images: a camera, and two augmentations to compare it with."""
+import json
 import zlib
 from typing import Optional, Sequence, Tuple, Union
 
@@ -22,7 +23,8 @@ class Darken(BaseTransform):
     """Make the dark partner of the single image of any MMPose dataset; a base class.
 
     Required key: ``img``, (H, W, 3) uint8 BGR, the well-lit image, which is not changed.
-    Modified and added keys: ``img``, the pair ``[low, well]``, and ``lighting``.
+    Modified and added keys: ``img``, the pair ``[low, well]``, ``lighting`` and ``simulated``, from which
+    :func:`darken_again` makes the same frame, if it can be made again.
 
     Args:
         paired (bool): Keep the well-lit image as the partner; else ``img`` is the low-light
@@ -39,6 +41,10 @@ class Darken(BaseTransform):
         """Return the low-light image; by default :meth:`darken`, seeded by numpy's global state."""
         return self.darken(image, np.random.default_rng(np.random.randint(2**31)))
 
+    def recipe(self) -> str:
+        """How the frame was made: here only the name, since it was drawn at random."""
+        return type(self).__name__
+
     def darken(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return a new, dark image of the same shape; uint8 to uint8."""
         raise NotImplementedError
@@ -47,6 +53,7 @@ class Darken(BaseTransform):
         well_lit = results['img']
         check_image(well_lit)
         low_light = self.simulate(well_lit, results)
+        results['simulated'] = self.recipe()
         if self.paired:
             results.update(img=[low_light, well_lit], lighting=LIGHTINGS)
         else:
@@ -96,6 +103,11 @@ class SimulateLowLight(Darken):
         camera, rng = self._draw(results)
         return camera.expose(image, rng)
 
+    def recipe(self) -> str:
+        if not isinstance(self.level, str) or self.level == RANDOM:
+            return super().recipe()
+        return json.dumps(dict(level=self.level, camera=self.camera, seed=self.seed))
+
     def _draw(self, results: dict) -> Tuple[Camera, np.random.Generator]:
         if self.level == RANDOM:
             rng = np.random.default_rng(np.random.randint(2**31))
@@ -106,6 +118,26 @@ class SimulateLowLight(Darken):
         low, high = np.log(self.level)
         mean = float(np.exp(np.random.uniform(low, high)))
         return Camera(**{**self.camera, 'mean': mean}), np.random.default_rng(np.random.randint(2**31))
+
+
+def darken_again(image: np.ndarray, recipe: str, image_id: int) -> np.ndarray:
+    """The dark frame that a test saw of a well-lit image.
+
+    Args:
+        image (np.ndarray): (H, W, 3) uint8, BGR.
+        recipe (str): What the sample's ``simulated`` says.
+        image_id (int): Of the image in the annotation file.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8, BGR.
+
+    Raises:
+        ValueError: If the frame was drawn at random.
+    """
+    if not recipe.startswith('{'):
+        raise ValueError(f'{recipe} draws every dark frame anew: the one that was tested cannot be made again')
+    simulate = SimulateLowLight(**json.loads(recipe), paired=False)
+    return simulate(dict(img=image, img_id=image_id))['img']
 
 
 @TRANSFORMS.register_module()

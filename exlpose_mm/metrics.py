@@ -14,6 +14,7 @@ from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
 from .datasets import find_annotation
+from .people import People
 from .results import GROUND_TRUTH, ROW_ORDER, Matches, Results, ordered, text_table
 
 
@@ -41,15 +42,16 @@ class LightingCocoMetric(CocoMetric):
     Args:
         ann_files (dict[str, str]): Ground truth of each split that samples may carry.
         data_root (str, optional): If given, ``ann_files`` are found in it by
-            :func:`~exlpose_mm.datasets.find_annotation`.
+            :func:`~exlpose_mm.datasets.find_annotation`, and images inside of it are recorded
+            relative to it.
         unions (dict[str, Sequence[str]]): Rows over the people of several splits. Equal image
             ids in two splits are two images. Left out if a part was not tested.
         means (dict[str, Sequence[str]]): Rows that are the plain mean of other rows' values.
             Left out if one of them is.
         row_order (Sequence[str]): Order of the table; rows that it does not name follow. It
             may name rows that do not exist. Defaults to the paper's order.
-        table_prefix (str, optional): The table is written to ``<table_prefix>.md``, ``.json``
-            and ``.npz``. Defaults to ``table`` (with a ``prefix``: ``<prefix>_table``) beside
+        table_prefix (str, optional): The table is written to ``<table_prefix>.md``, ``.json``,
+            ``.npz`` and, on annotated boxes, ``.people.npz``. Defaults to ``table`` (with a ``prefix``: ``<prefix>_table``) beside
             the run's log file, ``<work dir>/<timestamp>/``, where each evaluation of a run
             overwrites the one before; nothing is written if there is no log file. ``''``
             writes nothing.
@@ -86,6 +88,7 @@ class LightingCocoMetric(CocoMetric):
         self.prefix = prefix
         # Not None: CocoMetric then leaves the ground truth to this class.
         self.coco = COCO()
+        self.data_root = data_root or ''
         self.ann_files = {split: find_annotation(data_root, path)
                           for split, path in ann_files.items()}
         self.ground_truths = {split: _load_ground_truth(path)
@@ -100,7 +103,7 @@ class LightingCocoMetric(CocoMetric):
 
         Args:
             data_batch (Sequence[dict]): Not used.
-            data_samples (Sequence[dict]): With ``split``, ``id``, ``img_id``, ``gt_instances``
+            data_samples (Sequence[dict]): With ``split``, ``id``, ``img_id``, ``img_path``, ``gt_instances``
                 and ``pred_instances`` of ``keypoints`` (N, K, 2) in pixels of the image and
                 ``keypoint_scores`` (N, K); on annotated boxes also ``raw_ann_info``.
 
@@ -113,7 +116,9 @@ class LightingCocoMetric(CocoMetric):
         for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
             boxes = _boxes_of(sample)
             pred.update(split=split, boxes=boxes,
-                        annotation_id=sample['id'] if boxes == GROUND_TRUTH else None)
+                        annotation_id=sample['id'] if boxes == GROUND_TRUTH else None,
+                        lighting=sample.get('lighting') or ('well_lit' if split == 'WL' else 'low_light'),
+                        simulated=sample.get('simulated', ''), **_place(sample.get('img_path', ''), self.data_root))
 
     def _split_of(self, sample: dict) -> str:
         split = sample.get('split')
@@ -154,7 +159,7 @@ class LightingCocoMetric(CocoMetric):
         rows.update((row, _mean([rows[part] for part in parts])) for row, parts in means.items())
         boxes = ', '.join(dict.fromkeys(pred['boxes'] for pred, _ in results))
         in_order = {row: rows[row] for row in ordered(rows, self.row_order)}
-        return Results(in_order, boxes, means, matches)
+        return Results(in_order, boxes, means, matches, self._people([pred for pred, _ in results]))
 
     def _is_complete(self, row: str, parts: Sequence[str], tested: Iterable[str]) -> bool:
         missing = [part for part in parts if part not in tested]
@@ -229,8 +234,7 @@ class LightingCocoMetric(CocoMetric):
 
     def _mean_oks(self, parts: Sequence[str], preds: Sequence[dict]) -> Optional[float]:
         """Mean OKS of labelled people and their own predictions; None if not top-down."""
-        converted = self.pred_converter or self.gt_converter
-        if converted or any(pred['annotation_id'] is None for pred in preds):
+        if not self._are_own(preds):
             return None
         own = {(pred['split'], pred['annotation_id']): pred['keypoints'][0] for pred in preds}
         similarities = [
@@ -238,6 +242,28 @@ class LightingCocoMetric(CocoMetric):
             for split in parts for annotation in self.ground_truths[split]['annotations']
             if annotation['num_keypoints'] and not annotation['iscrowd']]
         return float(np.mean(similarities)) if similarities else None
+
+    def _are_own(self, preds: Sequence[dict]) -> bool:
+        """Whether each prediction is of an annotated person, and of its joints."""
+        converted = self.pred_converter or self.gt_converter
+        return not converted and all(pred['annotation_id'] is not None for pred in preds)
+
+    def _people(self, preds: Sequence[dict]) -> Optional[People]:
+        """Labelled people who have a prediction; None if not top-down on annotated boxes."""
+        if self.format_only or not self._are_own(preds):
+            return None
+        own = {(pred['split'], pred['annotation_id']): pred for pred in preds}
+        entries = [
+            dict({key: pred[key] for key in ('split', 'lighting', 'data_root', 'image', 'simulated', 'annotation_id')},
+                 image_id=annotation['image_id'], box=annotation['bbox'], keypoints=pred['keypoints'][0, :, :2],
+                 scores=pred['keypoint_scores'][0], labels=np.reshape(annotation['keypoints'], (-1, 3)),
+                 oks=self._oks(pred['keypoints'][0], annotation))
+            for split in self.ann_files for annotation in self.ground_truths[split]['annotations']
+            for pred in [own.get((split, annotation['id']))]
+            if pred and annotation['num_keypoints'] and not annotation['iscrowd']]
+        names = self.dataset_meta['keypoint_id2name']
+        joints = [names[index] for index in range(len(names))]
+        return People.of(entries, joints, self.dataset_meta['skeleton_links']) if entries else None
 
     def _oks(self, keypoints: Optional[np.ndarray], annotation: dict) -> float:
         """Object keypoint similarity of (K, 2) keypoints and an annotation."""
@@ -267,6 +293,13 @@ def _boxes_of(sample: dict) -> str:
     if isinstance(annotation, dict) and annotation['id'] == sample['id']:
         return GROUND_TRUTH
     return osp.basename(sample.get('bbox_file') or 'detected')
+
+
+def _place(path: str, data_root: str) -> dict:
+    """An image's path, relative to the data root if it lies inside."""
+    if data_root and path and not osp.relpath(path, data_root).startswith(osp.pardir):
+        return dict(data_root=data_root, image=osp.relpath(path, data_root))
+    return dict(data_root='', image=path)
 
 
 def _mean(rows: Sequence[Dict[str, float]]) -> Dict[str, float]:

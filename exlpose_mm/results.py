@@ -1,13 +1,15 @@
 """What a test leaves behind: a table for people and programs, and what its AP came from.
 
-Three files with one prefix: ``.md``, a table in percent; ``.json``, the same as shares of 1::
+Files with one prefix: ``.md``, a table in percent; ``.json``, the same as shares of 1::
 
     {"boxes": "ground truth",
      "means": {"OCN": ["A7M3", "RICOH3"]},
      "rows": {"LL-N": {"AP": 0.423, "AP50": 0.7, "AP75": 0.4, "AR": 0.5, "OKS": 0.6}, ...}}
 
-(readers ignore keys they do not know); and ``.npz``, the :class:`Matches` of each row as
-arrays ``<row>/<attribute>``, from which AP can be computed again without the data.
+(readers ignore keys they do not know); ``.npz``, the :class:`Matches` of each row as
+arrays ``<row>/<attribute>``, from which AP can be computed again without the data; and, of a
+test on annotated boxes, ``.people.npz``, each person's prediction and labels
+(:class:`~exlpose_mm.people.People`).
 
 Legend of shapes: I images, D detections, T OKS thresholds.
 """
@@ -20,6 +22,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 from xtcocotools.cocoeval import COCOeval
+
+from .people import People, PeopleError
 
 ROW_ORDER = ('LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL', 'A7M3', 'RICOH3', 'OCN')
 """The rows that the paper reports, in its order."""
@@ -131,15 +135,17 @@ class Results:
         boxes (str): Where the boxes came from that people were cropped by.
         means (dict[str, list[str]]): Rows that are the mean of others.
         matches (dict[str, Matches]): Of each row that is no mean; may be empty.
+        people (People, optional): The people of all rows, if they were tested on annotated boxes.
     """
 
     rows: Dict[str, Dict[str, float]]
     boxes: str = 'not stated'
     means: Dict[str, List[str]] = field(default_factory=dict)
     matches: Dict[str, Matches] = field(default_factory=dict)
+    people: Optional[People] = None
 
     def write(self, prefix: str) -> None:
-        """Write ``<prefix>.json``, ``<prefix>.md`` and ``<prefix>.npz``."""
+        """Write ``<prefix>.json``, ``.md``, ``.npz`` and ``.people.npz``; the last is removed if there are no people."""
         os.makedirs(osp.dirname(osp.abspath(prefix)), exist_ok=True)
         with open(f'{prefix}.json', 'w', encoding='utf-8') as file:
             json.dump(dict(boxes=self.boxes, means=self.means, rows=self.rows), file, indent=2)
@@ -148,10 +154,14 @@ class Results:
         np.savez_compressed(f'{prefix}.npz', **{
             f'{row}/{attribute.name}': getattr(matches, attribute.name)
             for row, matches in self.matches.items() for attribute in fields(Matches)})
+        if self.people is not None:
+            self.people.write(f'{prefix}.people.npz')
+        elif osp.exists(f'{prefix}.people.npz'):  # of an earlier test
+            os.remove(f'{prefix}.people.npz')
 
     @classmethod
     def read(cls, path: str, row: str = 'LL-A') -> 'Results':
-        """Read a table's JSON and the ``.npz`` beside it, or the numbers of plain MMPose.
+        """Read a table's JSON and the arrays beside it, or the numbers of plain MMPose.
 
         Args:
             path (str): Of a table's JSON; or of a JSON with keys like ``coco/AP`` as MMPose's
@@ -164,8 +174,9 @@ class Results:
         content = _read_json(path)
         if 'rows' not in content:
             return cls(_rows_of_scalars(content, row, path))
+        prefix = osp.splitext(path)[0]
         return cls(content['rows'], content.get('boxes', cls.boxes), content.get('means', {}),
-                   _read_matches(osp.splitext(path)[0] + '.npz'))
+                   _read_matches(f'{prefix}.npz'), _read_people(f'{prefix}.people.npz'))
 
     @property
     def caption(self) -> str:
@@ -212,6 +223,13 @@ def _read_matches(path: str) -> Dict[str, Matches]:
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise ResultsError(f'cannot read {path}: {error}; delete it to do without intervals, or '
                            'test again') from error
+
+
+def _read_people(path: str) -> Optional[People]:
+    try:
+        return People.read(path) if osp.exists(path) else None
+    except PeopleError as error:
+        raise ResultsError(str(error)) from error
 
 
 def text_table(cells: Sequence[Sequence[str]]) -> str:

@@ -186,7 +186,7 @@ class PackPairedInputs(PackPoseInputs):
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
     ``PoseDataSample``. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``labelled``,
-    ``split``, ``well_lit_path`` and ``bbox_file`` join the meta keys.
+    ``split``, ``well_lit_path``, ``bbox_file`` and ``simulated`` join the meta keys.
 
     Args:
         inputs (Sequence[str]): For training on single images together with pairs or with images
@@ -201,7 +201,7 @@ class PackPairedInputs(PackPoseInputs):
         ValueError: If ``inputs`` or ``labelled`` names an unknown one.
     """
 
-    LIGHTING_KEYS = ('lighting', 'labelled', 'split', 'well_lit_path', 'bbox_file')
+    LIGHTING_KEYS = ('lighting', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated')
 
     def __init__(self, inputs: Sequence[str] = (), labelled: Sequence[str] = LIGHTINGS,
                  meta_keys: Sequence[str] = (), **kwargs) -> None:
