@@ -17,6 +17,6 @@ setup(
     python_requires='>=3.9',
     packages=find_packages(include=['exlpose_mm', 'exlpose_mm.*']),
     # mim looks for configs and tools here; the links become copies in a wheel.
-    package_data={'exlpose_mm': ['.mim/configs/**/*', '.mim/tools/*']},
-    install_requires=['mmpose', 'mmcv', 'mmengine', 'mmdet', 'torch', 'pycocotools', 'lmdb'],
+    package_data={'exlpose_mm': ['.mim/configs/**/*', '.mim/tools/*', 'report/page.html']},
+    install_requires=['mmpose', 'mmcv', 'mmengine', 'mmdet', 'torch', 'pycocotools', 'lmdb', 'jinja2'],
 )

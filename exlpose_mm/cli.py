@@ -3,7 +3,7 @@ import os
 import os.path as osp
 import runpy
 import sys
-from typing import Iterable, List
+from typing import Iterable, List, Optional, Tuple
 
 import mmpose
 
@@ -35,6 +35,12 @@ def export_variables(argv: Iterable[str]) -> List[str]:
     if rest and rest[-1] == '--cfg-options':
         rest.pop()
     return rest
+
+
+def split_name(argument: str) -> Tuple[Optional[str], str]:
+    """``(NAME, PATH)`` of ``NAME=PATH``, or ``(None, PATH)`` of a path, which may have an equals sign in it."""
+    name, equals, path = argument.partition('=')
+    return (name, path) if equals and not osp.exists(argument) else (None, argument)
 
 
 def run_mmpose_tool(name: str) -> None:

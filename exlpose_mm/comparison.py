@@ -4,13 +4,15 @@ Intervals tell what other test images would change: AP is computed again over re
 the images, the same ones for each result. What another training run would change is not in
 them.
 """
-import os.path as osp
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .cli import split_name
+from .people import People, PeopleError
 from .results import Results, ResultsError, markdown_table, ordered
 
 LIGHT_TO_DARK = {'WL': 'well lit', 'LL-N': 'normal', 'LL-H': 'hard', 'LL-E': 'extreme'}
@@ -32,11 +34,11 @@ def read_results(sources: Sequence[str]) -> Dict[str, Results]:
 
     Raises:
         ResultsError: If there are no results at PATH.
-        ComparisonError: If results of one name share a row.
+        ComparisonError: If results of one name share a row, or have different joints.
     """
     named = {}
     for source in sources:
-        name, row, path = _parse(source)
+        name, row, path = parse_source(source)
         results = Results.read(find_results(path), row)
         named[name] = _join(name, named[name], results) if name in named else results
     return named
@@ -62,9 +64,10 @@ def find_results(path: str) -> str:
     return str((tables or scalars)[-1])
 
 
-def _parse(source: str) -> Tuple[str, str, str]:
-    label, is_named, path = source.partition('=')
-    if is_named and not osp.exists(source):
+def parse_source(source: str) -> Tuple[str, str, str]:
+    """Name, row of plain MMPose's ``coco``, and path of ``[NAME[:ROW]=]PATH``."""
+    label, path = split_name(source)
+    if label is not None:
         name, _, row = label.partition(':')
         return name, row or 'LL-A', path
     path = Path(source).resolve()
@@ -77,10 +80,15 @@ def _join(name: str, first: Results, second: Results) -> Results:
     if twice:
         raise ComparisonError(f'{name!r} has {", ".join(twice)} twice; tell the results apart: '
                               'NAME=PATH')
+    try:
+        people = People.join([first.people, second.people])
+    except PeopleError as error:
+        raise ComparisonError(f'{name!r}: {error}') from error
     return Results(rows={**first.rows, **second.rows},
                    boxes=', '.join(dict.fromkeys([first.boxes, second.boxes])),
                    means={**first.means, **second.means},
-                   matches={**first.matches, **second.matches})
+                   matches={**first.matches, **second.matches},
+                   people=people)
 
 
 class Comparison:
@@ -158,7 +166,7 @@ class Comparison:
             blocks += [
                 f'AP minus that of {self.baseline}, and in brackets what 95 % of {self.resamples} '
                 'resamples of the test images span. What another training run would change is not '
-                'in it.', markdown_table(self._difference_cells())]
+                'in it.', markdown_table(self.difference_cells())]
         return '\n\n'.join(blocks) + '\n'
 
     def _ap_cells(self) -> List[List[str]]:
@@ -169,7 +177,8 @@ class Comparison:
                  for number, (name, result) in enumerate(self.results.items())]
         return [['result', 'boxes', *self.rows], *lines]
 
-    def _difference_cells(self) -> List[List[str]]:
+    def difference_cells(self) -> List[List[str]]:
+        """Return the table of differences to the baseline in percent, a header first."""
         lines = [[name, *(_signed(*self.difference(name, row)) for row in self.rows)]
                  for name in self.results if name != self.baseline]
         return [['result', *self.rows], *lines]
@@ -180,9 +189,14 @@ class Comparison:
         Args:
             path (str): Image file to write; its suffix tells the format.
         """
-        rows = [row for row in LIGHT_TO_DARK if row in self.rows] or self.rows
         figure = Figure(figsize=(6.4, 4.8), layout='constrained')
-        axes = figure.add_subplot()
+        self.draw(figure.add_subplot())
+        figure.legend(loc='outside lower center', title='bars: 95 % interval over the test images')
+        figure.savefig(path, dpi=150)
+
+    def draw(self, axes: Axes) -> None:
+        """Draw as :meth:`plot` does, without a legend; results take the axes' colours in their order."""
+        rows = [row for row in LIGHT_TO_DARK if row in self.rows] or self.rows
         for number, name in enumerate(self.results):
             places = np.arange(len(rows)) + 0.06 * (number - (len(self.results) - 1) / 2)
             line, = axes.plot(places, [100 * self.ap(name, row) for row in rows], label=name,
@@ -194,8 +208,6 @@ class Comparison:
         axes.set_ylabel('AP (%)')
         axes.set_ylim(bottom=0)
         axes.grid(axis='y', alpha=0.3)
-        figure.legend(loc='outside lower center', title='bars: 95 % interval over the test images')
-        figure.savefig(path, dpi=150)
 
 
 def _interval(samples: Optional[np.ndarray]) -> np.ndarray:

@@ -1,12 +1,12 @@
 """Writes a picture of predictions on dark images, lifted, beside their well-lit partners."""
 import argparse
-from pathlib import Path
 
 import cv2
 from mmengine.utils import track_progress
 from mmpose.apis import init_model
 
 from exlpose_mm import ExLPoseDataset
+from exlpose_mm.cli import split_name
 from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image
 
 
@@ -28,22 +28,16 @@ def parse_args():
     return parser.parse_args()
 
 
-def named(argument: str):
-    """``(name, path)`` of ``NAME=PATH`` or ``PATH``, whose file may have an equals sign in it."""
-    name, equals, path = argument.partition('=')
-    return (name, path) if equals and not Path(argument).exists() else ('lifted, with predictions', argument)
-
-
 def main():
     args = parse_args()
-    names, paths = zip(*map(named, args.checkpoints))
+    names, paths = zip(*map(split_name, args.checkpoints))
     models = [init_model(args.config, path, device=args.device) for path in paths]
     dataset = ExLPoseDataset(lighting='low_light' if args.unpaired else 'paired', ann_file=args.ann_file,
                              data_root=args.data_root, test_mode=True)
     images = group_by_image(dataset)
     chosen = images[::max(1, len(images) // args.num)][:args.num]
     rows = track_progress(lambda people: draw_people(models, people, args.crop), chosen)
-    captions = ('as the camera saw it', *names, 'labels' if args.unpaired else 'well-lit partner, labels')
+    captions = ('as the camera saw it', *(name or 'lifted, with predictions' for name in names), 'labels' if args.unpaired else 'well-lit partner, labels')
     sheet = contact_sheet(rows, captions, args.width)
     if not cv2.imwrite(args.out, sheet):
         raise OSError(f'cannot write {args.out}: does its folder exist, and is there room?')

@@ -78,5 +78,6 @@ test_dataloader = val_dataloader
 ann_file = data_root + '/annotations/lspet14_val.json'
 val_evaluator = dict(
     type='LightingCocoMetric',
+    data_root=data_root,
     ann_files={'LL-N': ann_file, 'LL-H': ann_file, 'LL-E': ann_file, 'WL': ann_file})
 test_evaluator = val_evaluator
