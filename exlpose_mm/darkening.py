@@ -132,11 +132,14 @@ def darken_again(image: np.ndarray, recipe: str, image_id: int) -> np.ndarray:
         np.ndarray: (H, W, 3) uint8, BGR.
 
     Raises:
-        ValueError: If the frame was drawn at random.
+        ValueError: If the frame was drawn at random, or the recipe is not of this version.
     """
     if not recipe.startswith('{'):
         raise ValueError(f'{recipe} draws every dark frame anew: the one that was tested cannot be made again')
-    simulate = SimulateLowLight(**json.loads(recipe), paired=False)
+    try:
+        simulate = SimulateLowLight(**json.loads(recipe), paired=False)
+    except TypeError as error:
+        raise ValueError(f'{recipe} is not how SimulateLowLight makes a frame: {error}') from error
     return simulate(dict(img=image, img_id=image_id))['img']
 
 

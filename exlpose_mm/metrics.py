@@ -51,9 +51,10 @@ class LightingCocoMetric(CocoMetric):
         row_order (Sequence[str]): Order of the table; rows that it does not name follow. It
             may name rows that do not exist. Defaults to the paper's order.
         table_prefix (str, optional): The table is written to ``<table_prefix>.md``, ``.json``,
-            ``.npz`` and, on annotated boxes, ``.people.npz``. Defaults to ``table`` (with a ``prefix``: ``<prefix>_table``) beside
-            the run's log file, ``<work dir>/<timestamp>/``, where each evaluation of a run
-            overwrites the one before; nothing is written if there is no log file. ``''``
+            ``.npz`` and, on annotated boxes, ``.people.npz``. Defaults to ``table`` (with a
+            ``prefix``: ``<prefix>_table``) beside the run's log file, ``<work dir>/<timestamp>/``,
+            where each evaluation of a run overwrites the one before; nothing is written if there
+            is no log file. ``''``
             writes nothing.
         use_area, iou_type, score_mode, nms_mode, **kwargs: As for
             :class:`mmpose.evaluation.CocoMetric`. ``outfile_prefix`` writes each row's
@@ -103,9 +104,10 @@ class LightingCocoMetric(CocoMetric):
 
         Args:
             data_batch (Sequence[dict]): Not used.
-            data_samples (Sequence[dict]): With ``split``, ``id``, ``img_id``, ``img_path``, ``gt_instances``
-                and ``pred_instances`` of ``keypoints`` (N, K, 2) in pixels of the image and
-                ``keypoint_scores`` (N, K); on annotated boxes also ``raw_ann_info``.
+            data_samples (Sequence[dict]): With ``split``, ``id``, ``img_id``, ``gt_instances`` and
+                ``pred_instances`` of ``keypoints`` (N, K, 2) in pixels of the image and
+                ``keypoint_scores`` (N, K); on annotated boxes also ``raw_ann_info``. For
+                the record of people ``img_path``, ``lighting`` and ``simulated`` are read, if given.
 
         Raises:
             SplitError: If ``split`` is missing or unknown.

@@ -73,12 +73,13 @@ class People:
     def errors(self) -> np.ndarray:
         """(P, K) distance of each joint from its label, in units of the person's scale.
 
-        The scale is the square root of the area of the annotated box; nan where there is no label.
+        The scale is the square root of the area of the annotated box; nan where there is no label, inf
+        where a prediction is not a number.
         """
         distances = np.linalg.norm(self.keypoints - self.labels[..., :2], axis=-1)
         scale = np.sqrt(self.box[:, 2] * self.box[:, 3])
         errors = distances / np.maximum(scale, np.finfo(np.float32).tiny)[:, None]
-        return np.where(self.labels[..., 2] > 0, errors, np.nan)
+        return np.where(self.labels[..., 2] > 0, np.where(np.isnan(errors), np.inf, errors), np.nan)
 
     def write(self, path: str) -> None:
         """Write the arrays to an ``.npz``."""
@@ -107,6 +108,8 @@ class People:
             expected, found = (count, *shapes.get(name, ())), getattr(self, name).shape
             if found != expected:
                 raise PeopleError(f'{path}: {name} has the shape {found}, expected {expected}; test again')
+        if self.links.ndim != 2 or not np.isin(self.links, np.arange(joints)).all():
+            raise PeopleError(f'{path}: links name joints that are not among the {joints}; test again')
 
     @classmethod
     def join(cls, parts: Sequence[Optional['People']]) -> Optional['People']:

@@ -145,7 +145,10 @@ class Results:
     people: Optional[People] = None
 
     def write(self, prefix: str) -> None:
-        """Write ``<prefix>.json``, ``.md``, ``.npz`` and ``.people.npz``; the last is removed if there are no people."""
+        """Write ``<prefix>.json``, ``.md``, ``.npz`` and ``.people.npz``.
+
+        Without people the last of an earlier test is removed.
+        """
         os.makedirs(osp.dirname(osp.abspath(prefix)), exist_ok=True)
         with open(f'{prefix}.json', 'w', encoding='utf-8') as file:
             json.dump(dict(boxes=self.boxes, means=self.means, rows=self.rows), file, indent=2)
@@ -156,7 +159,7 @@ class Results:
             for row, matches in self.matches.items() for attribute in fields(Matches)})
         if self.people is not None:
             self.people.write(f'{prefix}.people.npz')
-        elif osp.exists(f'{prefix}.people.npz'):  # of an earlier test
+        elif osp.exists(f'{prefix}.people.npz'):
             os.remove(f'{prefix}.people.npz')
 
     @classmethod

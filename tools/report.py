@@ -20,9 +20,9 @@ def parse_args(argv=None):
     parser.add_argument('--title', default=Options.title, help='of the page')
     parser.add_argument('--baseline', metavar='NAME', help='result that others are compared to')
     parser.add_argument('--data-root', help='folder of the data set, if it is not where the test found it')
-    parser.add_argument('--failures', type=int, default=Options.failures, help='people with pictures, for each result')
-    parser.add_argument('--frames', type=int, default=Options.frames, help="dark frames to read for people's brightness")
-    parser.add_argument('--resamples', type=int, default=Options.resamples, help='resamples of the images for intervals')
+    parser.add_argument('--failures', type=int, default=Options.failures, help='people with pictures, each result')
+    parser.add_argument('--frames', type=int, default=Options.frames, help="dark frames read for people's brightness")
+    parser.add_argument('--resamples', type=int, default=Options.resamples, help='of the images, for intervals')
     parser.add_argument('--seed', type=int, default=Options.seed, help='seed of the resamples')
     return parser, parser.parse_args(argv)
 

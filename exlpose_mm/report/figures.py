@@ -19,8 +19,10 @@ SERIES = tuple(f'#0{number}0f0e' for number in range(1, 9))
 
 STYLE = {
     'svg.fonttype': 'none', 'text.parse_math': False, 'font.size': 10, 'axes.spines.top': False,
-    'axes.spines.right': False, 'lines.linewidth': 1.6, 'lines.markersize': 5, 'axes.prop_cycle': matplotlib.cycler(color=SERIES),
-    **dict.fromkeys(('text.color', 'axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'grid.color'), INK)}
+    'axes.spines.right': False, 'lines.linewidth': 1.6, 'lines.markersize': 5,
+    'axes.prop_cycle': matplotlib.cycler(color=SERIES),
+    **dict.fromkeys(('text.color', 'axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'grid.color'),
+                    INK)}
 
 
 def ap_plot(comparison: Comparison) -> Markup:
@@ -86,13 +88,15 @@ def _figure(name: str, draw: Callable[[Axes], None], inches: Tuple[float, float]
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
         draw(figure.add_subplot())
         text = StringIO()
-        figure.savefig(text, format='svg', transparent=True, metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')))
+        figure.savefig(text, format='svg', transparent=True,
+                       metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')))
     svg = text.getvalue()
     svg = svg[svg.index('<svg'):]
-    svg = re.sub(r'<metadata>.*?</metadata>|<style type="text/css">.*?</style>| xmlns(:xlink)?="[^"]*"', '', svg, flags=re.S)
+    svg = re.sub(r'<metadata>.*?</metadata>|<style type="text/css">.*?</style>| xmlns(:xlink)?="[^"]*"', '', svg,
+                 flags=re.S)
     svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', '', svg).replace('xlink:href', 'href')
-    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf'<svg \1 aria-hidden="true" style="width: {96 * inches[0]:.0f}px">',
-                 svg, count=1)
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+                 rf'<svg \1 aria-hidden="true" style="width: {96 * inches[0]:.0f}px">', svg, count=1)
     svg = svg.replace(INK, 'currentColor')
     for number, stand_in in enumerate(SERIES, 1):
         svg = svg.replace(stand_in, f'var(--series-{number})')

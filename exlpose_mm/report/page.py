@@ -82,8 +82,8 @@ def write_report(sources: Sequence[str], out: str, options: Options = Options(),
 
 def _environment() -> Environment:
     """Jinja2 that escapes all but :class:`markupsafe.Markup`."""
-    environment = Environment(loader=FileSystemLoader(osp.dirname(__file__)), autoescape=True, undefined=StrictUndefined,
-                              trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(osp.dirname(__file__)), autoescape=True,
+                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=_percent, number=_number, spaced=lambda name: str(name).replace('_', ' '))
     return environment
 
@@ -125,7 +125,7 @@ def _losses(paths: Dict[str, List[str]], numbers: Dict[str, int]) -> dict:
     keys = ordered((key for log in logs.values() for key in log.curves), ['loss'])
     plots = {key: figures.loss_plot(key, {numbers[name]: log.curves[key] for name, log in logs.items()
                                           if key in log.curves}) for key in keys}
-    last = {name: {key: log.curves[key][-1] for key in keys if key in log.curves} for name, log in logs.items() if log.curves}
+    last = {name: {key: points[-1] for key, points in log.curves.items()} for name, log in logs.items() if log.curves}
     return dict(plots=plots, last=last, terms=keys, missing=[name for name, log in logs.items() if not log.curves],
                 damaged={name: log.damaged for name, log in logs.items() if log.damaged})
 
@@ -138,8 +138,9 @@ def _joined(paths: Sequence[str]) -> Losses:
 
 def _joints(people: Dict[str, People]) -> dict:
     tables = {name: _joint_table(own) for name, own in people.items()}
-    every = [value for table in tables.values() for row in table['rows'].values() for value in row if not np.isnan(value)]
-    return dict(tables=tables, largest=max(every, default=1.) or 1.)
+    every = [value for table in tables.values() for row in table['rows'].values() for value in row
+             if np.isfinite(value)]
+    return dict(tables=tables, largest=max(every, default=0.) or 1.)
 
 
 def _joint_table(people: People) -> dict:
@@ -175,7 +176,7 @@ def _failures(people: People, frames: Frames, count: int) -> List[dict]:
     dark = np.flatnonzero(people.lighting == 'low_light')
     pool = dark if len(dark) else np.arange(len(people))
     chosen: Dict[tuple, int] = {}
-    for index in pool[np.argsort(people.oks[pool], kind='stable')]:
+    for index in pool[np.argsort(np.nan_to_num(people.oks[pool], nan=-1), kind='stable')]:
         if len(chosen) == count:
             break
         chosen.setdefault((str(people.image[index]), int(people.annotation_id[index])), int(index))
@@ -187,7 +188,7 @@ def _failure(people: People, index: int, frames: Frames) -> dict:
     worst = int(np.nanargmax(errors))
     entry = dict(split=str(people.split[index]), oks=float(people.oks[index]), image=str(people.image[index]),
                  annotation_id=int(people.annotation_id[index]), score=float(people.scores[index].mean()),
-                 labelled=int(np.isfinite(errors).sum()), joints=len(errors), worst=str(people.joints[worst]),
+                 labelled=int((~np.isnan(errors)).sum()), joints=len(errors), worst=str(people.joints[worst]),
                  error=float(errors[worst]), panels=[], brightness=float('nan'), problem='')
     try:
         entry['panels'] = frames.panels(people, index)
