@@ -123,6 +123,7 @@ def toy_samples(person, levels=(('LL-N', 0, .9), ('LL-H', 0, .8), ('LL-E', 500, 
 
 # --- Against independent references ------------------------------------------------------
 
+@pytest.mark.no_cover  # pycocotools takes twice as long when it is traced
 @pytest.mark.parametrize('scores', [None, .5])
 def test_rows_agree_with_pycocotools(official, official_dir, scores):
     """With one score for everyone AP depends on the order of the images, also in the union."""
@@ -324,6 +325,7 @@ def test_mean_is_left_out_with_its_parts(toy, monkeypatch):
     assert not any('LL-A' in line for line in lines)  # nothing of LL-A could be tested
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize('iou_type', ['keypoints', 'keypoints_crowd'])
 def test_ap_can_be_computed_again_from_the_written_matches(official, tmp_path, iou_type):
     paths, contents = official
