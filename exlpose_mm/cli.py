@@ -3,6 +3,7 @@ import os
 import os.path as osp
 import runpy
 import sys
+from argparse import ArgumentParser
 from typing import Iterable, List, Optional, Tuple
 
 import mmpose
@@ -41,6 +42,17 @@ def split_name(argument: str) -> Tuple[Optional[str], str]:
     """``(NAME, PATH)`` of ``NAME=PATH``, or ``(None, PATH)`` of a path, which may have an equals sign in it."""
     name, equals, path = argument.partition('=')
     return (name, path) if equals and not osp.exists(argument) else (None, argument)
+
+
+def add_result_arguments(parser: ArgumentParser) -> None:
+    """Arguments of :class:`~exlpose_mm.comparison.Comparison`: results, baseline, resamples and seed."""
+    parser.add_argument(
+        'results', nargs='+', metavar='RESULT',
+        help='[NAME[:ROW]=]PATH: a work dir (its newest test), a table.json, or a JSON of plain '
+        'MMPose, whose numbers belong to ROW (default LL-A); results of one NAME are joined')
+    parser.add_argument('--baseline', metavar='NAME', help='result that others are compared to')
+    parser.add_argument('--resamples', type=int, default=1000, help='of the images, for intervals')
+    parser.add_argument('--seed', type=int, default=0, help='of the resamples')
 
 
 def run_mmpose_tool(name: str) -> None:

@@ -159,6 +159,12 @@ class Comparison:
         low, high = _interval(None if ours is None or theirs is None else ours - theirs)
         return self.ap(name, row) - self.ap(self.baseline, row), low, high
 
+    def is_best(self, name: str, row: str) -> bool:
+        """Return whether no rival's AP is higher, in percent to one decimal; without a rival none is best."""
+        percent = {other: round(100 * self.ap(other, row), 1) for other in self.results}
+        rivals = [ap for ap in percent.values() if not np.isnan(ap)]
+        return len(rivals) > 1 and percent[name] == max(rivals)
+
     def markdown(self) -> str:
         """Return the table of AP, and that of differences if there is a baseline."""
         blocks = ['AP in percent, the best in bold.', markdown_table(self._ap_cells())]
@@ -166,19 +172,15 @@ class Comparison:
             blocks += [
                 f'AP minus that of {self.baseline}, and in brackets what 95 % of {self.resamples} '
                 'resamples of the test images span. What another training run would change is not '
-                'in it.', markdown_table(self.difference_cells())]
+                'in it.', markdown_table(self._difference_cells())]
         return '\n\n'.join(blocks) + '\n'
 
     def _ap_cells(self) -> List[List[str]]:
-        percent = {row: [round(100 * self.ap(name, row), 1) for name in self.results]
-                   for row in self.rows}
-        lines = [[name, result.boxes, *(_marked(percent[row][number], percent[row])
-                                        for row in self.rows)]
-                 for number, (name, result) in enumerate(self.results.items())]
+        lines = [[name, result.boxes, *(_marked(self.ap(name, row), self.is_best(name, row)) for row in self.rows)]
+                 for name, result in self.results.items()]
         return [['result', 'boxes', *self.rows], *lines]
 
-    def difference_cells(self) -> List[List[str]]:
-        """Return the table of differences to the baseline in percent, a header first."""
+    def _difference_cells(self) -> List[List[str]]:
         lines = [[name, *(_signed(*self.difference(name, row)) for row in self.rows)]
                  for name in self.results if name != self.baseline]
         return [['result', *self.rows], *lines]
@@ -216,11 +218,10 @@ def _interval(samples: Optional[np.ndarray]) -> np.ndarray:
     return np.nanpercentile(samples, INTERVAL)
 
 
-def _marked(value: float, values: Sequence[float]) -> str:
-    if np.isnan(value):
+def _marked(ap: float, best: bool) -> str:
+    if np.isnan(ap):
         return '-'
-    rivals = [other for other in values if not np.isnan(other)]
-    return f'**{value:.1f}**' if len(rivals) > 1 and value == max(rivals) else f'{value:.1f}'
+    return f'**{100 * ap:.1f}**' if best else f'{100 * ap:.1f}'
 
 
 def _signed(difference: float, low: float, high: float) -> str:

@@ -3,22 +3,16 @@ import argparse
 import os
 import os.path as osp
 
+from exlpose_mm.cli import add_result_arguments
 from exlpose_mm.comparison import Comparison, ComparisonError, read_results
 from exlpose_mm.results import ResultsError
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        'results', nargs='+', metavar='RESULT',
-        help='[NAME[:ROW]=]PATH: a work dir (its newest test), a table.json, or a JSON of plain '
-        'MMPose, whose numbers belong to ROW (default LL-A); results of one NAME are joined')
-    parser.add_argument('--baseline', metavar='NAME', help='result that others are compared to')
-    parser.add_argument('--out', metavar='PREFIX', default='comparison',
-                        help='writes PREFIX.md and PREFIX.png (default: %(default)s)')
-    parser.add_argument('--resamples', type=int, default=1000,
-                        help='resamples of the images for intervals (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the resamples')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add_result_arguments(parser)
+    parser.add_argument('--out', metavar='PREFIX', default='comparison', help='writes PREFIX.md and PREFIX.png')
     return parser, parser.parse_args()
 
 

@@ -4,6 +4,7 @@ import sys
 
 from mmengine.utils import ProgressBar
 
+from exlpose_mm.cli import add_result_arguments
 from exlpose_mm.comparison import ComparisonError
 from exlpose_mm.report import Options, ReportError, write_report
 from exlpose_mm.results import ResultsError
@@ -12,18 +13,12 @@ from exlpose_mm.results import ResultsError
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument(
-        'results', nargs='+', metavar='RESULT',
-        help='[NAME[:ROW]=]PATH: a work dir (its newest test), a table.json, or a JSON of plain '
-        'MMPose, whose numbers belong to ROW (default LL-A); results of one NAME are joined')
+    add_result_arguments(parser)
     parser.add_argument('--out', default='report.html', help='the page')
     parser.add_argument('--title', default=Options.title, help='of the page')
-    parser.add_argument('--baseline', metavar='NAME', help='result that others are compared to')
     parser.add_argument('--data-root', help='folder of the data set, if it is not where the test found it')
     parser.add_argument('--failures', type=int, default=Options.failures, help='people with pictures, each result')
     parser.add_argument('--frames', type=int, default=Options.frames, help="dark frames read for people's brightness")
-    parser.add_argument('--resamples', type=int, default=Options.resamples, help='of the images, for intervals')
-    parser.add_argument('--seed', type=int, default=Options.seed, help='seed of the resamples')
     return parser, parser.parse_args(argv)
 
 

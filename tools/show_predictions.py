@@ -37,7 +37,8 @@ def main():
     images = group_by_image(dataset)
     chosen = images[::max(1, len(images) // args.num)][:args.num]
     rows = track_progress(lambda people: draw_people(models, people, args.crop), chosen)
-    captions = ('as the camera saw it', *(name or 'lifted, with predictions' for name in names), 'labels' if args.unpaired else 'well-lit partner, labels')
+    captions = ('as the camera saw it', *(name or 'lifted, with predictions' for name in names),
+                'labels' if args.unpaired else 'well-lit partner, labels')
     sheet = contact_sheet(rows, captions, args.width)
     if not cv2.imwrite(args.out, sheet):
         raise OSError(f'cannot write {args.out}: does its folder exist, and is there room?')

@@ -49,9 +49,12 @@ class Frames:
 
     def key(self, people: People, index: int) -> Tuple[str, str, int]:
         """Path, recipe of the darkness and image id: equal for people of one frame."""
-        root = str(people.data_root[index])
-        root = self.data_root if root and self.data_root else root
-        return osp.join(root, str(people.image[index])), str(people.simulated[index]), int(people.image_id[index])
+        return osp.join(self._root(people, index), str(people.image[index])), str(people.simulated[index]), int(people.image_id[index])
+
+    def _root(self, people: People, index: int) -> str:
+        """Folder of the data set; ``''`` if the image's path is whole."""
+        recorded = str(people.data_root[index])
+        return recorded and (self.data_root or recorded)
 
     def read(self, people: People, index: int) -> np.ndarray:
         """The frame as the test saw it, (H, W, 3), uint8, BGR; not to be changed.
@@ -66,9 +69,8 @@ class Frames:
         path, recipe, _ = self.key(people, index)
         if recipe:
             return load_image(path)
-        root = (self.data_root or str(people.data_root[index])) if people.data_root[index] else ''
         try:
-            return load_image(self.finder(root or osp.dirname(osp.dirname(path))).partner(path, 'well_lit'))
+            return load_image(self.finder(self._root(people, index) or osp.dirname(osp.dirname(path))).partner(path, 'well_lit'))
         except ValueError:  # no partner, as in ExLPose-OCN, or not on this disk
             return None
 

@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..comparison import LIGHT_TO_DARK, Comparison, parse_source, read_results
+from ..comparison import Comparison, parse_source, read_results
 from ..people import People
 from ..results import Results, ordered
 from . import figures
@@ -84,12 +84,16 @@ def _environment() -> Environment:
     """Jinja2 that escapes all but :class:`markupsafe.Markup`."""
     environment = Environment(loader=FileSystemLoader(osp.dirname(__file__)), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=_percent, number=_number, spaced=lambda name: str(name).replace('_', ' '))
+    environment.filters.update(percent=_percent, signed=_signed, number=_number, spaced=lambda name: str(name).replace('_', ' '))
     return environment
 
 
 def _percent(share: float) -> str:
     return '–' if np.isnan(share) else f'{100 * share:.1f}'
+
+
+def _signed(share: float) -> str:
+    return '–' if np.isnan(share) else f'{100 * share:+.1f}'
 
 
 def _number(value: float) -> str:
@@ -104,20 +108,13 @@ def _models(results: Dict[str, Results], paths: Dict[str, List[str]]) -> List[di
 
 
 def _ap(comparison: Comparison) -> dict:
-    rows = comparison.rows
-    values = {name: [comparison.ap(name, row) for row in rows] for name in comparison.results}
-    best = [_best([round(100 * own[column], 1) for own in values.values()]) for column in range(len(rows))]
-    cells = {name: [dict(ap=ap, low=low, high=high, best=round(100 * ap, 1) == best[column])
-                    for column, (ap, (low, high)) in enumerate(
-                        zip(own, (comparison.interval(name, row) for row in rows)))]
-             for name, own in values.items()}
-    return dict(plot=figures.ap_plot(comparison), rows=rows, light=LIGHT_TO_DARK, cells=cells,
-                differences=comparison.difference_cells() if comparison.baseline is not None else None)
-
-
-def _best(values: Sequence[float]) -> Optional[float]:
-    rivals = [value for value in values if not np.isnan(value)]
-    return max(rivals) if len(rivals) > 1 else None
+    rows, others = comparison.rows, [name for name in comparison.results if name != comparison.baseline]
+    cells = {name: [dict(ap=comparison.ap(name, row), interval=comparison.interval(name, row),
+                         best=comparison.is_best(name, row)) for row in rows]
+             for name in comparison.results}
+    differences = {} if comparison.baseline is None else {
+        name: [comparison.difference(name, row) for row in rows] for name in others}
+    return dict(plot=figures.ap_plot(comparison), rows=rows, cells=cells, differences=differences)
 
 
 def _losses(paths: Dict[str, List[str]], numbers: Dict[str, int]) -> dict:
