@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Tuple
+from typing import Callable, Dict, List, Sequence, Tuple, Type
 
 import cv2
 import numpy as np
@@ -117,11 +117,13 @@ def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
 
 
 def step_costs(config: Config, batch: int, repeats: int, device: str) -> List[Ratio]:
-    """The paired step against two plain ones; the style loss against the step and against loops."""
+    """The paired step against two plain ones, in time and memory; the style loss against the step and against loops."""
     data = load_batch(config, batch)
     paired = Stepper(config, data, device)
     plain = PlainStepper(config, data, device)
-    results = [compare('paired step / two plain steps', paired.step, plain.step, repeats, device)]
+    memory = [peak_memory(config, batch, device, kind) for kind in (Stepper, PlainStepper)]
+    results = [compare('paired step / two plain steps', paired.step, plain.step, repeats, device),
+               Ratio('memory of paired step / plain step', *[memory[0] / memory[1]] * 3, *memory, 'MB')]
     if paired.model.head.well_lit_teacher:
         features = paired.tapped()
         style = paired.model.head.well_lit_teacher.loss_module
@@ -312,9 +314,9 @@ def load_batch(config: Config, size: int) -> dict:
     return pseudo_collate([dataset[i % len(dataset)] for i in range(size)])
 
 
-def peak_memory(config: Config, batch: int, device: str) -> float:
+def peak_memory(config: Config, batch: int, device: str, kind: Type[Stepper] = Stepper) -> float:
     """Most memory, in MB, that a process of its own needs for two training steps."""
-    return _in_a_process(_peak_of_training, config.to_dict(), batch, device)
+    return _in_a_process(_peak_of_training, config.to_dict(), batch, device, kind)
 
 
 def _in_a_process(task: Callable, *args) -> float:
@@ -322,10 +324,10 @@ def _in_a_process(task: Callable, *args) -> float:
         return pool.apply(task, (*args, torch.get_num_threads()))
 
 
-def _peak_of_training(config: dict, batch: int, device: str, threads: int) -> float:
+def _peak_of_training(config: dict, batch: int, device: str, kind: Type[Stepper], threads: int) -> float:
     torch.set_num_threads(threads)
     config = Config(config)
-    stepper = Stepper(config, load_batch(config, batch), device)
+    stepper = kind(config, load_batch(config, batch), device)
     stepper.step(), stepper.step()
     return _peak(device)
 
