@@ -227,5 +227,10 @@ def _marked(ap: float, best: bool) -> str:
 def _signed(difference: float, low: float, high: float) -> str:
     if np.isnan(difference):
         return '-'
-    brackets = '' if np.isnan(low) else f' [{100 * low:+.1f}, {100 * high:+.1f}]'
-    return f'{100 * difference:+.1f}{brackets}'
+    brackets = '' if np.isnan(low) else f' [{signed(low)}, {signed(high)}]'
+    return f'{signed(difference)}{brackets}'
+
+
+def signed(share: float) -> str:
+    """Percent with a sign and one decimal; ``+0.0``, never ``-0.0``."""
+    return f'{round(100 * share, 1) + 0:+.1f}'

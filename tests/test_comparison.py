@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from exlpose_mm.comparison import Comparison, ComparisonError, find_results, read_results
+from exlpose_mm.comparison import Comparison, ComparisonError, find_results, read_results, signed
 from exlpose_mm.results import Matches, Results, ResultsError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -207,3 +207,8 @@ def test_command_line_tells_what_is_wrong(tmp_path):
     done = run_tool('nowhere', cwd=tmp_path)
     assert done.returncode == 2
     assert 'error: cannot read nowhere' in done.stderr and 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize('share, text', [(-0.0004, '+0.0'), (0., '+0.0'), (-0.0006, '-0.1'), (0.0123, '+1.2')])
+def test_nothing_has_no_sign_of_its_own(share, text):
+    assert signed(share) == text

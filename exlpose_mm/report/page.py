@@ -7,7 +7,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..comparison import Comparison, parse_source, read_results
+from ..comparison import Comparison, parse_source, read_results, signed
 from ..people import People
 from ..results import Results, ordered
 from . import figures
@@ -84,7 +84,8 @@ def _environment() -> Environment:
     """Jinja2 that escapes all but :class:`markupsafe.Markup`."""
     environment = Environment(loader=FileSystemLoader(osp.dirname(__file__)), autoescape=True,
                               undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=_percent, signed=_signed, number=_number, spaced=lambda name: str(name).replace('_', ' '))
+    environment.filters.update(
+        percent=_percent, signed=_signed, number=_number, spaced=lambda name: str(name).replace('_', ' '))
     return environment
 
 
@@ -93,7 +94,7 @@ def _percent(share: float) -> str:
 
 
 def _signed(share: float) -> str:
-    return '–' if np.isnan(share) else f'{100 * share:+.1f}'
+    return '–' if np.isnan(share) else signed(share)
 
 
 def _number(value: float) -> str:
