@@ -16,6 +16,7 @@ from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
 from .photometry import AntiAlias, ScaleToMean, ThinPhotons
+from .seeding import ReseedHook, SeededBatchSampler
 from .transforms import (AddMomentumView, LoadPairedImages, OnLighting, OnStudent, PackPairedInputs,
                          TagLighting)
 from .visualization import LightingVisualizer
@@ -30,5 +31,6 @@ __all__ = [
     'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
-    'LightingVisualizer', 'FiniteLossHook', 'KeepHeapHook'
+    'LightingVisualizer', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
+    'SeededBatchSampler'
 ]

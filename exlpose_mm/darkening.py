@@ -72,7 +72,7 @@ class SimulateLowLight(Darken):
             or a preset of :data:`~exlpose_mm.camera.PRESETS`. For training, ``'exlpose'``: a
             random camera like ExLPose's (:func:`~exlpose_mm.camera.draw_camera`); or a range
             ``(low, high)`` of the dark frame's mean in DN, drawn log-uniformly. These draw from
-            numpy's global state, which mmengine seeds per worker.
+            numpy's global state, which :class:`~exlpose_mm.SeededBatchSampler` seeds per sample.
         paired (bool): As for :class:`Darken`.
         camera (dict, optional): Other parameters of ``Camera``.
         seed (int): The noise of a named camera is a function of this seed, the name and

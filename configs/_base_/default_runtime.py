@@ -6,7 +6,12 @@ default_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='LL-A/AP', rule='greater'),
     logger=dict(interval=20))
 
-custom_hooks = [dict(type='SyncBuffersHook'), dict(type='FiniteLossHook'), dict(type='KeepHeapHook')]
+custom_hooks = [
+    dict(type='SyncBuffersHook'),
+    dict(type='FiniteLossHook'),
+    dict(type='KeepHeapHook'),
+    dict(type='ReseedHook'),
+]
 
 visualizer = dict(type='LightingVisualizer')
 

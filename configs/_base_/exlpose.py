@@ -27,8 +27,8 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=4,
     persistent_workers=True,
-    drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
     dataset=dict(
         type='ExLPoseDataset',
         data_root=data_root,

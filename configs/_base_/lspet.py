@@ -46,8 +46,8 @@ train_dataloader = dict(
     batch_size=32,
     num_workers=2,
     persistent_workers=True,
-    drop_last=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
+    batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
     dataset=dict(ann_file='annotations/lspet14_train.json', pipeline=train_pipeline, **dataset))
 
 # The same people once per darkness and once well lit.
