@@ -4,6 +4,7 @@ Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
 from .adversarial import DomainAdversarialLoss, GradientReversal
+from .checkpoint_hook import SafeCheckpointHook
 from .codecs import CPNHeatmap, SoftmaxHeatmap
 from .crops import CPNCrop
 from .darkening import ELLA, GammaDarken, SimulateLowLight
@@ -32,5 +33,5 @@ __all__ = [
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
     'LightingVisualizer', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
-    'SeededBatchSampler'
+    'SeededBatchSampler', 'SafeCheckpointHook'
 ]

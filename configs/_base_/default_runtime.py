@@ -3,7 +3,7 @@ _base_ = ['mmpose::_base_/default_runtime.py']
 custom_imports = dict(imports=['exlpose_mm'], allow_failed_imports=False)
 
 default_hooks = dict(
-    checkpoint=dict(interval=1, max_keep_ckpts=2, save_best='LL-A/AP', rule='greater'),
+    checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2, save_best='LL-A/AP', rule='greater'),
     logger=dict(interval=20))
 
 custom_hooks = [
