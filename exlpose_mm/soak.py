@@ -20,7 +20,7 @@ MEMORY = 'MB'
 
 
 def small_config(data_root: Union[str, Path], work_dir: Union[str, Path], batch_size: int = 2,
-                 workers: int = 2) -> Config:
+                 workers: int = 2, checkpoint_interval: int = 1) -> Config:
     """The method in small: LSBN, both teachers, pairs from files and pairs of the camera, 32 x 32 pixels.
 
     The loader's workers are started anew in each epoch.
@@ -30,6 +30,7 @@ def small_config(data_root: Union[str, Path], work_dir: Union[str, Path], batch_
         work_dir (str | Path): For checkpoints and logs.
         batch_size (int): Pairs. Defaults to 2.
         workers (int): Defaults to 2.
+        checkpoint_interval (int): In epochs. Defaults to 1.
     """
     config = Config.fromfile(Path(__file__).parent / '.mim' / 'configs' / CONFIG)
     config.work_dir, config.log_level, config.default_scope = str(work_dir), 'WARNING', 'mmpose'
@@ -48,7 +49,7 @@ def small_config(data_root: Union[str, Path], work_dir: Union[str, Path], batch_
              pipeline=_pipeline(dict(type='LoadImage'), dict(type='SimulateLowLight', level='exlpose')))])
     config.update({name: None for name in ('val_cfg', 'val_dataloader', 'val_evaluator',
                                            'test_cfg', 'test_dataloader', 'test_evaluator')})
-    config.default_hooks.checkpoint.save_best = None
+    config.default_hooks.checkpoint.update(save_best=None, interval=checkpoint_interval)
     return config
 
 

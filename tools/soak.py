@@ -30,7 +30,8 @@ def main(argv=None):
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         write_dataset(Path(folder, 'data'), args.pairs, 3, 0, (64, 64), darken)
-        config = small_config(Path(folder, 'data'), Path(folder, 'work'), args.batch_size, args.workers)
+        config = small_config(Path(folder, 'data'), Path(folder, 'work'), args.batch_size, args.workers,
+                              checkpoint_interval=10)
         notes = soak(config, args.iterations)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     dump(notes, args.out, indent=1)
