@@ -108,4 +108,5 @@ class ReseedHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
         torch_seed = seed_generators(runner.seed, runner.iter)
-        torch.cuda.manual_seed_all(torch_seed)  # does nothing without a GPU
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(torch_seed)

@@ -1,10 +1,12 @@
 """Random numbers by sample and by iteration: the same training with any number of workers."""
 import copy
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, InfiniteSampler
 from mmengine.runner import Runner
 from mmpose.registry import TRANSFORMS
@@ -90,6 +92,17 @@ def test_loading_leaves_the_generators_as_they_were(exlpose_root):
     data.dataset.full_init()
     [data.dataset[index] for index in next(iter(data.batch_sampler))]
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+
+
+@pytest.mark.parametrize('name', [
+    'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py',
+    'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py',
+    'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb32-540i_dark-lspet-128x96.py'])
+def test_our_configs_do_so(name):
+    config = Config.fromfile(Path(__file__).resolve().parents[1] / 'configs' / name)
+    assert config.train_dataloader.batch_sampler == dict(type='SeededBatchSampler', drop_last=True)
+    assert 'ReseedHook' in [hook.type for hook in config.custom_hooks]
+    assert config.default_hooks.checkpoint.type == 'SafeCheckpointHook'
 
 
 def test_a_sampler_without_epochs_counts_its_passes():
