@@ -50,7 +50,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
-        self._local = type(self.file_backend) is LocalBackend
+        self._local = type(self.file_backend) in (LocalBackend, ReplacingBackend)
         if not self._local:
             return
         self.backend_args = dict(backend='replacing')

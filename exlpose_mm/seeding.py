@@ -4,6 +4,11 @@ mmengine seeds each loader worker, so that a sample's augmentation depends on ho
 they loaded before. Here the global generators of Python, NumPy and torch are seeded anew for every sample and
 for every training iteration, so that a run is the same with any number of workers, and goes on after a
 resume as if it had never stopped. All transforms that draw from these generators follow, other packages' too.
+
+What is promised: with the same seed, batch size, number of processes, threads and software, a CPU computes the same
+bits, killed and resumed or not. A run by epochs goes on at an epoch's end. A run by iterations goes on at any
+checkpoint, whose place in the data mmengine finds by loading again what was seen before. On a GPU
+``randomness = dict(deterministic=True)`` is needed too, as far as its operators know it.
 """
 import hashlib
 import random
