@@ -12,7 +12,7 @@ from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .heads import CPNHead, DualTeacherHead
-from .hooks import FiniteLossHook, InitialValHook, KeepHeapHook, MomentumTeacherHook
+from .hooks import FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook, MomentumTeacherHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
@@ -33,5 +33,5 @@ __all__ = [
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
     'LightingVisualizer', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
-    'SeededBatchSampler', 'SafeCheckpointHook'
+    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook'
 ]

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
-from exlpose_mm import FiniteLossHook, InitialValHook, KeepHeapHook
+from exlpose_mm import FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook
 from exlpose_mm.hooks import NonFiniteLossError, keep_heap
 
 
@@ -71,6 +71,14 @@ def train(folder, factors, hook, model=None):
 
 
 BAD = [float('nan'), float('inf')]
+
+
+def test_the_log_keeps_its_last_values(tmp_path):
+    runner = train(tmp_path, [1., 0.5, 0.25, 1.], LogHistoryHook(keep=2))
+    values, counts = runner.message_hub.get_scalar('train/loss').data
+    assert len(values) == len(counts) == 2
+    assert values[-1] == pytest.approx((1 - runner.model.weight.item())**2 * 4)  # of before a step that halves it
+    assert all(len(history.data[0]) <= 2 for history in runner.message_hub.log_scalars.values())
 
 
 class TestFiniteLoss:

@@ -11,6 +11,7 @@ custom_hooks = [
     dict(type='FiniteLossHook'),
     dict(type='KeepHeapHook'),
     dict(type='ReseedHook'),
+    dict(type='LogHistoryHook'),
 ]
 
 visualizer = dict(type='LightingVisualizer')
