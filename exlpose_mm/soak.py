@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Union
 
 import psutil
 from mmengine.config import Config
+from mmengine.fileio import dump
 from mmengine.hooks import Hook
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
@@ -65,13 +66,17 @@ def _pipeline(*loading: dict) -> List[dict]:
 class FootprintHook(Hook):
     """Notes in the middle of every epoch what this process and its loader workers hold.
 
+    Args:
+        out (str | Path): JSON file for all notes so far, so that a run that was stopped has them too.
+
     Attributes:
         notes (list[dict]): Name to number; memory is resident, in MB.
     """
 
     priority = 'LOWEST'
 
-    def __init__(self) -> None:
+    def __init__(self, out: Union[str, Path]) -> None:
+        self.out = out
         self.notes: List[Dict[str, float]] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
@@ -89,18 +94,20 @@ class FootprintHook(Hook):
             'hooks of modules': sum(len(hooks) for module in runner.model.modules() for hooks in (
                 module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)),
         })
+        Path(self.out).parent.mkdir(parents=True, exist_ok=True)
+        dump(self.notes, self.out, indent=1)
 
 
-def soak(config: Config, iterations: int) -> List[Dict[str, float]]:
+def soak(config: Config, iterations: int, out: Union[str, Path]) -> List[Dict[str, float]]:
     """Train for at least so many iterations, in whole epochs.
 
     Returns:
-        list[dict]: What :class:`FootprintHook` noted, one for each epoch.
+        list[dict]: What :class:`FootprintHook` noted, one for each epoch, as in the file ``out``.
     """
     with DefaultScope.overwrite_default_scope('mmpose'):
         people = len(DATASETS.build(config.train_dataloader.dataset))
     epochs = ceil(iterations / (people // config.train_dataloader.batch_size))
-    footprint = FootprintHook()
+    footprint = FootprintHook(out)
     config.train_cfg = dict(by_epoch=True, max_epochs=epochs)
     runner = Runner.from_cfg(config)
     runner.register_hook(footprint)

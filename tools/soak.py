@@ -5,7 +5,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from mmengine.fileio import dump
 
 from exlpose_mm.camera import darken
 from exlpose_mm.soak import changes, small_config, soak, text_table
@@ -32,9 +31,7 @@ def main(argv=None):
         write_dataset(Path(folder, 'data'), args.pairs, 3, 0, (64, 64), darken)
         config = small_config(Path(folder, 'data'), Path(folder, 'work'), args.batch_size, args.workers,
                               checkpoint_interval=10)
-        notes = soak(config, args.iterations)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    dump(notes, args.out, indent=1)
+        notes = soak(config, args.iterations, args.out)
     found = changes(notes, args.tolerance)
     print(f'{args.iterations} iterations, {len(notes)} epochs, batches of {args.batch_size} pairs, '
           f'{args.workers} workers\n\n{text_table(found)}')
