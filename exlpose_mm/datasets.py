@@ -13,10 +13,11 @@ from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.registry import DATASETS
 from mmpose.structures.bbox import bbox_xywh2xyxy
 
+from .annotations import check_annotations
 from .crop_cache import CropCache
 from .lighting import LIGHTINGS
 from .pairing import (LONG_SPLITS, SHORT_SPLITS, DatasetError, ImageFinder, MissingFileError,
-                      PairingError, check_sizes, find_annotation, shared_partners)
+                      PairingError, check_sizes, find_annotation, image_size, shared_partners)
 
 __all__ = ['METAINFO', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'DatasetError', 'MissingFileError',
            'PairingError', 'find_annotation']
@@ -111,9 +112,10 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     Raises:
         MissingFileError: If an annotation file or an image is not on disk.
         PairingError: If an image has no partner, several, or one of another size.
-        DatasetError: If ``lighting`` is unknown, an annotation has not K joints, a path in
-            the annotation file leads out of the data root, or ``bbox_file`` is no list of
-            people in this file's images.
+        DatasetError: If ``lighting`` is unknown, the annotation file is not as
+            :func:`~exlpose_mm.annotations.check_annotations` wants it, a path in it leads out of
+            the data root, an image's header cannot be read or says 16 bits, nobody has a labelled joint,
+            or ``bbox_file`` is no list of people in this file's images.
         CropCacheError: If the crop cache is missing, or does not hold these people, these files or
             all that the pipeline reads.
     """
@@ -177,11 +179,14 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             list[dict]: One dict per person (top-down) or per image (bottom-up).
         """
         self.ann_file = find_annotation(self.data_root, self.ann_file)
+        check_annotations(self.ann_file, self.metainfo['num_keypoints'], self.unlabelled)
         prefix, self.data_prefix = self.data_prefix, dict(img='')
         try:
             data_list = super().load_data_list()
         finally:
             self.data_prefix = prefix
+        if not data_list:
+            raise DatasetError(f'{self.ann_file} has no person with a labelled joint; with unlabelled=True boxes suffice')
         images = self._find_images(info['img_path'] for info in data_list)
         for info in data_list:
             info.update(images[info['img_path']], split=self.split)
@@ -200,9 +205,6 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             annotation = {**annotation, 'keypoints': 3 * joints * [0]}
             raw_data_info = {**raw_data_info, 'raw_ann_info': annotation}
         keypoints = annotation.get('keypoints')
-        if keypoints and len(keypoints) != 3 * joints:
-            raise DatasetError(f'{self.ann_file}: annotation {annotation.get("id")} has '
-                               f'{len(keypoints) / 3:g} keypoints, expected {joints}')
         info = super().parse_data_info(raw_data_info) if keypoints else None
         if info is None or not (self.unlabelled or any(keypoints[2::3])):
             return None
@@ -238,7 +240,9 @@ class ExLPoseDataset(BaseCocoStyleDataset):
 
     def _find_image(self, finder: ImageFinder, name: str) -> dict:
         if self.lighting != 'paired':
-            return dict(img_path=finder.find(name, self.lighting), lighting=self.lighting)
+            path = finder.find(name, self.lighting)
+            image_size(path)  # or why it cannot be read
+            return dict(img_path=path, lighting=self.lighting)
         low_light = finder.find(name, 'low_light')
         well_lit = finder.partner(low_light, 'well_lit')
         check_sizes(low_light, well_lit)

@@ -141,7 +141,8 @@ class FiniteLossHook(Hook):
         runner.optim_wrapper.__dict__.pop('update_params', None)  # the class' own is there again
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
-        self._images = [sample.get('img_path') for sample in (data_batch or {}).get('data_samples', [])]
+        samples = (data_batch or {}).get('data_samples', [])
+        self._images = [sample.get(key) for sample in samples for key in ('img_path', 'well_lit_path') if key in sample]
 
     def _guarded(self, update: Callable, runner: Runner) -> Callable:
         def update_params(loss: torch.Tensor, *args, **kwargs) -> None:

@@ -115,7 +115,10 @@ def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
 
 
 def path_parts(file_name: str) -> List[str]:
-    """Split a relative path; raise :class:`DatasetError` if it leads out of its folder."""
+    """Split a relative path; raise :class:`DatasetError` if it leads out of its folder.
+
+    Links on the disk are followed: whoever unpacked the data made or accepted them, unlike what a file says.
+    """
     parts = re.split(r'[\\/]', file_name)
     if osp.isabs(file_name) or parts[0] == '' or '..' in parts:
         raise DatasetError(f'file_name {file_name!r} leads out of the data root; make it relative to it')
@@ -124,18 +127,28 @@ def path_parts(file_name: str) -> List[str]:
 
 def check_sizes(low_light: str, well_lit: str) -> None:
     """Raise :class:`PairingError` if two images differ in size; reads headers only."""
-    sizes = [_image_size(path) for path in (low_light, well_lit)]
+    sizes = [image_size(path) for path in (low_light, well_lit)]
     if sizes[0] != sizes[1]:
         raise PairingError(f'the images of a pair differ in size (w, h): {low_light} {sizes[0]}, '
                            f'{well_lit} {sizes[1]}')
 
 
-def _image_size(path: str) -> Tuple[int, int]:
+def image_size(path: str) -> Tuple[int, int]:
+    """Width and height, by the file's header.
+
+    Raises:
+        DatasetError: If there is none, or it tells of more than Pillow's limit of 179 million pixels or of
+            more than 8 bits a channel, of which loading would keep the upper 8: zeros of a dark image.
+    """
     try:
         with Image.open(path) as image:
-            return image.size
-    except OSError as error:
+            deep = image.mode.startswith(('I', 'F')) or ';16' in str(image.tile)
+            size = image.size
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f'{path} is not a readable image: {error}') from error
+    if deep:
+        raise DatasetError(f'{path} has more than 8 bits a channel, and only the upper 8 would be kept: write it as 8 bits')
+    return size
 
 
 def shared_partners(pairs: Iterable[dict]) -> Iterator[PairingError]:

@@ -1,8 +1,11 @@
 import json
 import re
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import coco_file, person_annotation
@@ -13,6 +16,7 @@ from PIL import Image
 
 from exlpose_mm.datasets import (DatasetError, ExLPoseDataset, ExLPoseOCNDataset, MissingFileError,
                                  PairingError, find_annotation)
+from exlpose_mm.transforms import LoadPairedImages
 
 LAYOUTS = [('Annotations', 'ExLPose'), ('annotations/ExLPose', ''), ('Annotations/ExLPose', 'ExLPose'),
            ('annotations', ''), ('', '')]
@@ -37,6 +41,14 @@ def edit_annotations(root, name, change):
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+
+
+PIXEL = cv2.imencode('.png', np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+
+
+def write_pixel(path):
+    """The smallest file that is an image."""
+    path.write_bytes(PIXEL)
 
 
 def invariant(path):
@@ -77,7 +89,7 @@ def _write_ocn(root, annotation_folder, image_folder, named, on_disk):
     person = person_annotation(0, 7, (10, 10, 40, 60))
     content = coco_file([(7, f'{named}/night.JPG', [person])])
     (root / annotation_folder / 'ExLPose-OC_test_A7M3.json').write_text(json.dumps(content))
-    (root / image_folder / on_disk / 'night.JPG').touch()
+    write_pixel(root / image_folder / on_disk / 'night.JPG')
 
 
 @pytest.mark.parametrize('short, long', LONG.items())
@@ -401,11 +413,36 @@ def test_partner_of_another_size(exlpose_root):
     assert 'dark' in str(error.value) and str(image) in str(error.value)
 
 
-def test_broken_partner(exlpose_root):
+HEADER = struct.pack('>4s2L5B', b'IHDR', 20000, 15000, 8, 2, 0, 0, 0)
+HUGE = b'\x89PNG\r\n\x1a\n' + struct.pack('>L17sLL4s', 13, HEADER, zlib.crc32(HEADER), 0, b'IDAT')
+DEEP = np.full((96, 128, 3), 200, np.uint16)  # a dark image, whose upper 8 bits are all zero
+
+
+def png(image):
+    return cv2.imencode('.png', image)[1].tobytes()
+
+
+@pytest.mark.parametrize('content, message', [
+    pytest.param(b'', 'not a readable image', id='empty'), pytest.param(b'no image', 'not a readable image', id='text'),
+    pytest.param(HUGE, '300000000 pixels', id='huge'), pytest.param(png(DEEP), 'more than 8 bits', id='16 bits'),
+    pytest.param(png(DEEP[..., 0]), 'more than 8 bits', id='16 bits grey')])
+def test_an_image_that_cannot_be_used_is_refused_before_training(exlpose_root, content, message):
     image = images(exlpose_root, 'bright')[-1]
-    image.write_bytes(b'no image')
-    with pytest.raises(DatasetError, match='not a readable image'):
-        build(exlpose_root)
+    image.write_bytes(content)
+    for lighting in ('paired', 'well_lit'):
+        with pytest.raises(DatasetError, match=f'{image.name} .*{message}'):
+            build(exlpose_root, lighting)
+
+
+@pytest.mark.parametrize('channels', [1, 4])
+def test_grey_images_and_those_with_an_alpha_channel_work(exlpose_root, channels):
+    person = build(exlpose_root)[0]
+    dark, bright = (cv2.imread(person[key])[..., :1].repeat(3, axis=2) for key in ('img_path', 'well_lit_path'))
+    alpha = np.full((*dark.shape[:2], 1), 7, np.uint8)
+    Path(person['img_path']).write_bytes(png(dark[..., 0] if channels == 1 else np.dstack([dark, alpha])))
+    Path(person['well_lit_path']).write_bytes(png(bright))
+    for image, same in zip(LoadPairedImages().transform(build(exlpose_root)[0])['img'], (dark, bright)):
+        np.testing.assert_array_equal(image, same)
 
 
 # --- Other errors ------------------------------------------------------------------------
@@ -427,11 +464,19 @@ def test_unknown_lighting():
         ExLPoseDataset('dusk')
 
 
-def test_wrong_number_of_keypoints(exlpose_root):
+def test_a_wrong_annotation_file_is_refused_by_the_data_set(exlpose_root):
     edit_annotations(exlpose_root, 'train_LL', lambda content: content['annotations'][2].update(
         keypoints=[1, 1, 2] * 17))
     with pytest.raises(DatasetError, match=r'train_LL\.json: annotation 152 has 17 keypoints'):
         build(exlpose_root)
+
+
+def test_nobody_has_joints(exlpose_root):
+    edit_annotations(exlpose_root, 'train_LL', lambda content: [
+        person.update(keypoints=42 * [0]) for person in content['annotations']])
+    with pytest.raises(DatasetError, match=r'train_LL\.json has no person with a labelled joint; with unlabelled=True'):
+        build(exlpose_root)
+    assert len(build(exlpose_root, unlabelled=True)) == 6
 
 
 @pytest.mark.parametrize('name', ['/etc/{}', '../{}', 'dark/../../{}', '..\\{}'])
@@ -441,8 +486,14 @@ def test_paths_that_leave_the_data_root(exlpose_root, name):
         image['file_name'] = name.format(Path(image['file_name']).name)
 
     edit_annotations(exlpose_root, 'train_LL', change)
-    with pytest.raises(DatasetError, match='leads out of the data root'):
+    with pytest.raises(DatasetError, match=r'train_LL\.json: file_name .* leads out of the data root'):
         build(exlpose_root, 'low_light')
+
+
+def test_links_on_the_disk_are_followed(exlpose_root, tmp_path):
+    (exlpose_root / 'ExLPose').rename(tmp_path / 'elsewhere')
+    (exlpose_root / 'ExLPose').symlink_to(tmp_path / 'elsewhere')
+    assert len(build(exlpose_root)) == 6
 
 
 def test_ocn_without_camera_name(tmp_path):
@@ -456,7 +507,7 @@ def test_ocn_without_camera_name(tmp_path):
 @pytest.mark.parametrize('split, people', OFFICIAL_PEOPLE.items())
 @pytest.mark.parametrize('lighting', ['low_light', 'well_lit'])
 def test_official_counts(official_dir, tmp_path, split, people, lighting):
-    """The official annotation files name bright images; empty files stand for the images."""
+    """The official annotation files name bright images; pixels stand for the images."""
     source = official_dir / f'ExLPose_test_{LONG[split]}.json'
     shutil.copy(source, tmp_path)
     _touch_images(tmp_path, json.loads(source.read_text())['images'], lighting)
@@ -473,7 +524,7 @@ def _touch_images(root, entries, lighting):
         if lighting == 'low_light':
             head, tail = name.split('__gain_')
             name = f'{head.replace("_bright_", "_dark_")}__gain_6.60_{tail.split("_", 1)[1]}'
-        (folder / name).touch()
+        write_pixel(folder / name)
 
 
 def test_official_night_photographs(official_dir, tmp_path):
@@ -481,7 +532,7 @@ def test_official_night_photographs(official_dir, tmp_path):
     shutil.copy(source, tmp_path)
     (tmp_path / 'A7M3').mkdir()
     for image in json.loads(source.read_text())['images']:
-        (tmp_path / 'A7M3' / Path(image['file_name']).name).touch()
+        write_pixel(tmp_path / 'A7M3' / Path(image['file_name']).name)
     dataset = ExLPoseOCNDataset(data_root=str(tmp_path), test_mode=True)
     assert len(dataset) == 466
     assert len({s['img_path'] for s in samples(dataset)}) == 180
