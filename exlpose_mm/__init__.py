@@ -12,7 +12,8 @@ from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .heads import CPNHead, DualTeacherHead
-from .hooks import FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook, MomentumTeacherHook
+from .hooks import (CheckpointFitHook, FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook,
+                    MomentumTeacherHook)
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
@@ -32,6 +33,6 @@ __all__ = [
     'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
-    'LightingVisualizer', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
+    'LightingVisualizer', 'CheckpointFitHook', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
     'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook'
 ]

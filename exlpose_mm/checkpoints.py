@@ -10,7 +10,7 @@ import zipfile
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, Iterator, Mapping, Sequence, Union
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Union
 
 import torch
 from mmengine.config import Config
@@ -182,20 +182,28 @@ def _checked_state_dict(path: Union[str, Path], checkpoint: dict,
                         shapes: Mapping[str, torch.Size]) -> StateDict:
     """Return the state dict if it has exactly these keys and shapes."""
     state_dict = checkpoint['state_dict']
+    problems = listed(differences(state_dict, shapes))
+    if problems:
+        raise CheckpointError(f'{path} does not fit the model of {CONFIG}; is it of another '
+                              f'network, or meant for the other direction?\n  {problems}')
+    return state_dict
+
+
+def differences(state_dict: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> Dict[str, List[str]]:
+    """Keys of a state dict that are ``unknown``, ``missing`` or ``of another shape`` (said in brackets)."""
     found = {key: value.shape if isinstance(value, torch.Tensor) else type(value).__name__
              for key, value in state_dict.items()}
-    problems = {
+    return {
         'unknown': [str(key) for key in found if key not in shapes],
         'missing': [key for key in shapes if key not in found],
         'of another shape': [f'{key} ({_text(found[key])}, not {_text(shape)})'
                              for key, shape in shapes.items() if found.get(key, shape) != shape]
     }
-    lines = [f'{len(keys)} {kind}: {_listed(keys)}' for kind, keys in problems.items() if keys]
-    if lines:
-        raise CheckpointError(f'{path} does not fit the model of {CONFIG}; is it of another '
-                              'network, or meant for the other direction?\n  '
-                              + '\n  '.join(lines))
-    return state_dict
+
+
+def listed(problems: Mapping[str, Sequence[str]]) -> str:
+    """A line for each kind of :func:`differences` that there is; empty if there is none."""
+    return '\n  '.join(f'{len(keys)} {kind}: {_listed(keys)}' for kind, keys in problems.items() if keys)
 
 
 def _text(shape: Union[torch.Size, str]) -> str:

@@ -7,11 +7,8 @@ from mmpose.apis.inference import dataset_meta_from_config
 from torch import Tensor
 
 from .checkpoints import CheckpointError, load_weights, save_checkpoint
+from .fitting import TRAINING_ONLY
 from .lighting import LIGHTINGS, check_lighting
-
-DROPPED = ('momentum_teacher.', 'head.well_lit_teacher.', 'head.distillation.', 'head.adversary.',
-           'data_preprocessor.')
-"""Parts of the state dict that only training needs."""
 
 
 def deploy(config: Config, checkpoint: Union[str, Path], folder: Union[str, Path],
@@ -81,7 +78,7 @@ def plain_state_dict(state_dict: Dict[str, Tensor], name: str = 'low_light') -> 
     if not any(kept in key or key.startswith('head.head.') for key in state_dict):
         raise CheckpointError('this checkpoint has no LSBN layers and no DualTeacherHead; it needs no deployment')
     return {key.replace(kept, '.').replace('head.head.', 'head.', 1): value for key, value in state_dict.items()
-            if other not in key and not key.startswith(DROPPED)}
+            if other not in key and not key.startswith(TRAINING_ONLY)}
 
 
 def _without_lsbn(node: Any) -> Any:

@@ -9,7 +9,8 @@ from mmpose.utils.typing import ConfigType, SampleList
 from torch import Tensor, nn
 
 from .heads import DualTeacherHead
-from .lighting import LIGHTINGS, check_lighting, check_lsbn, check_taps, lighting, lsbn_layers, tap
+from .lighting import (LIGHTINGS, check_lighting, check_lsbn, check_taps, check_without_checkpointing, lighting,
+                       lsbn_layers, tap)
 from .teachers import MomentumTeacher
 from .transforms import MOMENTUM_VIEW
 
@@ -101,7 +102,8 @@ class LightingPoseEstimator(TopdownPoseEstimator):
 
     Raises:
         ValueError: At build time, if the backbone was given ``norm_cfg=dict(type='LSBN2d')``
-            but does not use it everywhere, or if a teacher taps an unknown layer.
+            but does not use it everywhere or recomputes it (``with_cp``), or if a teacher taps an
+            unknown layer.
     """
 
     def __init__(self, backbone: ConfigType, *args, **kwargs) -> None:
@@ -109,6 +111,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         wants_lsbn = (backbone.get('norm_cfg') or {}).get('type') == 'LSBN2d'
         if wants_lsbn or lsbn_layers(self.backbone):
             check_lsbn(self.backbone)
+        check_without_checkpointing(self.backbone)
         check_taps(self.backbone, self._taps)
         self.momentum_teacher = None
         if isinstance(self.head, DualTeacherHead) and self.head.momentum_teacher_cfg is not None:

@@ -6,8 +6,10 @@ import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
+
+from .fitting import check_fits
 
 
 @HOOKS.register_module()
@@ -54,7 +56,7 @@ class MomentumTeacherHook(Hook):
 
     Raises:
         ValueError: Before training, validation or testing, if the model has no momentum
-            teacher.
+            teacher, or one to be evaluated that was never trained.
     """
 
     priority = 'NORMAL'
@@ -89,6 +91,9 @@ class MomentumTeacherHook(Hook):
         if not self.evaluate:
             return
         model = self._model(runner)
+        if model.momentum_teacher.updates == 0:
+            raise ValueError('MomentumTeacherHook(evaluate=True): this momentum teacher was never trained; use a checkpoint '
+                             'that has one, or evaluate=False')
         average = model.momentum_teacher.network.state_dict()
         for name, tensor in model.network.state_dict().items():
             kept = tensor.clone()
@@ -163,6 +168,26 @@ class FiniteLossHook(Hook):
         if self._in_a_row > self.patience:
             raise NonFiniteLossError(message)
         runner.logger.warning(f'{message}. The iteration is left out, the {self.skipped}. of this run')
+
+
+@HOOKS.register_module()
+class CheckpointFitHook(Hook):
+    """Refuses a checkpoint of another model, of which MMEngine would load what fits and warn of the rest.
+
+    In testing and resuming all that predictions need must be there. Training that starts from a checkpoint
+    (``load_from``) may use a part of it; what it does not use is logged in short.
+
+    Raises:
+        CheckpointError: When the checkpoint was read; the weights are those of before.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        source = runner._load_from or f'the latest checkpoint in {runner.work_dir}'
+        starts = isinstance(runner._train_loop, BaseLoop) and not runner._resume
+        unused = check_fits(model, checkpoint.get('state_dict', checkpoint), str(source), partly=starts)
+        if unused:
+            runner.logger.warning(f'{source} is not all of this model:\n  {unused}')
 
 
 @HOOKS.register_module()

@@ -14,6 +14,7 @@ from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
 from .deployment import force_lighting
+from .fitting import load_fitting
 from .lighting import check_lighting
 from .transforms import ImageError, load_image
 from .visualization import draw_poses, is_dark, lift
@@ -130,13 +131,15 @@ def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Opti
 
     Args:
         config (str): Path.
-        checkpoint (str): Path or URL. It is unpickled as usual in MMPose: take it from a source
-            you trust.
+        checkpoint (str): Path, of which only tensors are read, or URL. What a URL names is unpickled
+            as usual in MMPose and may run code: take it from a source you trust.
         device (str): Defaults to ``'cpu'``.
         lighting (str, optional): Of every image. By default ``TagLighting`` reads it from each.
 
     Raises:
         ValueError: If the lighting is unknown, or forced upon a config without ``TagLighting``.
+        CheckpointError: If the file cannot be read, holds more than tensors and plain data need, or is of
+            another model.
     """
     config = Config.fromfile(config)
     if lighting is not None:
@@ -145,7 +148,11 @@ def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Opti
         if not any(step.type == 'TagLighting' for step in steps):
             raise ValueError(f'{config.filename} has no TagLighting in its test pipeline that a lighting could be given')
         config.test_dataloader.dataset.pipeline = [force_lighting(step.to_dict(), lighting) for step in steps]
-    return init_model(config, checkpoint, device=device)
+    config.setdefault('train_dataloader', config.get('test_dataloader'))  # knows the joints, in a deployed model's too
+    model = init_model(config, checkpoint if '://' in checkpoint else None, device=device)
+    if '://' not in checkpoint:
+        load_fitting(model, checkpoint)
+    return model
 
 
 def whole_image(image: np.ndarray, name: str) -> np.ndarray:

@@ -174,6 +174,17 @@ def check_lsbn(module: nn.Module) -> None:
                          '...), which stay shared by both lightings; use another backbone')
 
 
+def check_without_checkpointing(module: nn.Module) -> None:
+    """Raise ``ValueError`` if ``module`` has LSBN and recomputes activations in the backward pass.
+
+    That is after the ``with lighting(...)`` block was left.
+    """
+    recomputed = [name or 'itself' for name, m in module.named_modules() if getattr(m, 'with_cp', False)]
+    if recomputed and lsbn_layers(module):
+        raise ValueError(f'{type(module).__name__} recomputes {len(recomputed)} layers ({", ".join(recomputed[:3])}) in the '
+                         'backward pass, where LSBN2d does not know the lighting: set with_cp=False')
+
+
 def _default_norm(module: nn.Module) -> Optional[str]:
     """Type of the norms that a backbone's class takes by default."""
     parameter = inspect.signature(type(module)).parameters.get('norm_cfg')

@@ -11,7 +11,7 @@ from mmpose.utils.typing import ConfigType
 from torch import Tensor, nn
 
 from .distillation import Verdict
-from .lighting import lighting, tap
+from .lighting import LIGHTINGS, lighting, tap
 
 
 class WellLitTeacher(nn.Module):
@@ -44,10 +44,24 @@ class WellLitTeacher(nn.Module):
         Returns:
             dict: ``loss_gram``, a list of one scalar per layer, and for the log each of them as
             ``gram.<layer>``.
+
+        Raises:
+            ValueError: If a tapped layer did not run, or its features differ in shape.
         """
+        self._check(taps)
         names = list(taps['low_light'])
         losses = self.loss_module([taps['low_light'][n] for n in names], [taps['well_lit'][n] for n in names])
         return dict(loss_gram=losses, **{f'gram.{name}': loss.detach() for name, loss in zip(names, losses)})
+
+    def _check(self, taps: Dict[str, Dict[str, Tensor]]) -> None:
+        low_light, well_lit = ({name: tuple(x.shape) for name, x in taps[lit].items()} for lit in LIGHTINGS)
+        silent = [name for name in self.taps if not any(f'{known}.'.startswith(f'{name}.') for known in low_light)]
+        if silent:
+            raise ValueError(f'the backbone did not run the tapped layers {silent}; choose taps among those it runs')
+        for name in low_light:
+            if low_light[name] != well_lit.get(name):
+                raise ValueError(f'the tapped layer {name} has features of the shape {low_light[name]} in low light, but '
+                                 f'{well_lit.get(name)} in a well-lit image: give both images one size')
 
 
 class MomentumTeacher(nn.Module):

@@ -3,6 +3,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.model import ExponentialMovingAverage
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
@@ -165,6 +166,57 @@ class TestTraining:
         backbone = dict(type='HourglassNet', norm_cfg=dict(type='LSBN2d'))
         with pytest.raises(ValueError, match='HourglassNet'):
             build(backbone=backbone)
+
+    def test_recomputed_layers_are_refused_at_build_time(self):
+        backbone = {**model_cfg()['backbone'], 'with_cp': True}
+        with pytest.raises(ValueError, match=r'ResNet recomputes \d+ layers \(.*layer1.*with_cp=False'):
+            build(backbone=backbone)
+        build(backbone={**backbone, 'norm_cfg': dict(type='BN')})
+
+    def test_frozen_stages_keep_weights_and_statistics_of_both_lightings(self):
+        model = build(backbone={**model_cfg()['backbone'], 'frozen_stages': 1}).train()
+        before = copy.deepcopy(model.backbone.state_dict())
+        losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
+        model.parse_losses(losses)[0].backward()
+        for name, value in model.backbone.state_dict().items():
+            frozen = name.startswith(('conv1', 'bn1', 'layer1'))
+            if frozen or 'running_' in name:
+                assert torch.equal(value, before[name]) == frozen, name
+        assert all((p.grad is None) == name.startswith(('conv1', 'bn1', 'layer1'))
+                   for name, p in model.backbone.named_parameters())
+
+    def test_an_average_of_the_weights_sees_both_lightings(self):
+        model = build()
+        average = ExponentialMovingAverage(model, momentum=0.5)
+        layer = model.backbone.bn1
+        old = [bn.weight.clone() for bn in layer.bns]
+        for update in range(2):  # the first is a copy
+            average.update_parameters(model)
+            with torch.no_grad():
+                for bn in layer.bns:
+                    bn.weight.add_(1 - update)
+        for bn, weight in zip(average.module.backbone.bn1.bns, old):
+            torch.testing.assert_close(bn.weight, weight + 0.5)
+        with torch.no_grad():
+            poses = average.module.eval().test_step(dict(inputs=[torch.rand(3, 64, 64)] * 2, data_samples=[
+                sample(name) for name in LIGHTINGS]))
+        assert all(len(pose.pred_instances.keypoints) == 1 for pose in poses)
+
+    def test_a_tapped_layer_that_never_runs(self):
+        head = model_cfg()['head']
+        head['well_lit_teacher'] = dict(taps=['layer1', 'layer4.1.conv1'], loss=dict(type='GramLoss'))
+        model = build(head=head)
+        model.backbone.layer4[1].forward = lambda x: x
+        with pytest.raises(ValueError, match=r"did not run the tapped layers \['layer4.1.conv1'\]"):
+            model(**model.data_preprocessor(pairs(), True), mode='loss')
+
+    def test_two_lightings_of_another_size(self):
+        model, data = build(), pairs()
+        data['inputs']['well_lit'] = [image[:, :32] for image in data['inputs']['well_lit']]
+        inputs = model.data_preprocessor(data, True)['inputs']
+        taps = model._extract_each(inputs)[1]
+        with pytest.raises(ValueError, match=r'conv1 has .*\(2, 8, 32, 32\) in low light, but \(2, 8, 16, 32\)'):
+            model.head.well_lit_teacher.loss(taps)
 
     def test_a_teacher_without_layers(self):
         head = model_cfg()['head']

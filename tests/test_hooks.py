@@ -60,7 +60,8 @@ class Multiplied(Model):
 
 def train(folder, factors, hook, model=None):
     """Iterations whose losses are multiplied by these factors; returns the runner."""
-    samples = [dict(inputs=torch.tensor([factor]), data_samples=PoseDataSample(metainfo=dict(img_path=f'{i}.png')))
+    samples = [dict(inputs=torch.tensor([factor]), data_samples=PoseDataSample(
+        metainfo=dict(img_path=f'{i}.png', well_lit_path=f'well{i}.png')))
                for i, factor in enumerate(factors)]
     runner = Runner(
         model or Multiplied(), str(folder), train_dataloader=DataLoader(samples, collate_fn=pseudo_collate),
@@ -86,7 +87,7 @@ class TestFiniteLoss:
     @pytest.mark.parametrize('bad', BAD)
     def test_stops_before_the_weights_are_touched(self, bad, tmp_path):
         model = Multiplied()
-        with pytest.raises(NonFiniteLossError, match=rf'iteration 2: .*{bad}.*: 1\.png'):
+        with pytest.raises(NonFiniteLossError, match=rf'iteration 2: .*{bad}.*: 1\.png, well1\.png$'):
             train(tmp_path, [1., bad], FiniteLossHook(), model)
         assert model.weight.item() == pytest.approx(0.5)
 
@@ -96,8 +97,8 @@ class TestFiniteLoss:
         runner = train(tmp_path, [1., bad, 1., bad], hook)
         assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
         log = next(tmp_path.rglob('*.log')).read_text()
-        assert '1.png. The iteration is left out, the 1. of this run' in log
-        assert '3.png. The iteration is left out, the 2. of this run' in log
+        assert '1.png, well1.png. The iteration is left out, the 1. of this run' in log
+        assert '3.png, well3.png. The iteration is left out, the 2. of this run' in log
 
     def test_stops_when_nothing_is_left(self, tmp_path):
         hook = FiniteLossHook('skip', patience=2)

@@ -329,6 +329,10 @@ class TestHook:
         for name, tensor in model.state_dict().items():
             torch.testing.assert_close(tensor, before[name])
 
+    def test_one_that_was_never_trained_is_not_evaluated(self):
+        with pytest.raises(ValueError, match='never trained.*evaluate=False'):
+            MomentumTeacherHook(evaluate=True).before_test_epoch(FakeRunner(with_teacher()))
+
     def test_by_default_the_network_is_evaluated(self):
         model = with_teacher()
         model.momentum_teacher.update(model.network)

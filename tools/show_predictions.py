@@ -3,10 +3,10 @@ import argparse
 
 import cv2
 from mmengine.utils import track_progress
-from mmpose.apis import init_model
 
 from exlpose_mm import ExLPoseDataset
 from exlpose_mm.cli import split_name
+from exlpose_mm.inference import load_model
 from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image
 
 
@@ -31,7 +31,7 @@ def parse_args():
 def main():
     args = parse_args()
     names, paths = zip(*map(split_name, args.checkpoints))
-    models = [init_model(args.config, path, device=args.device) for path in paths]
+    models = [load_model(args.config, path, args.device) for path in paths]
     dataset = ExLPoseDataset(lighting='low_light' if args.unpaired else 'paired', ann_file=args.ann_file,
                              data_root=args.data_root, test_mode=True)
     images = group_by_image(dataset)

@@ -8,6 +8,7 @@ default_hooks = dict(
 
 custom_hooks = [
     dict(type='SyncBuffersHook'),
+    dict(type='CheckpointFitHook'),
     dict(type='FiniteLossHook'),
     dict(type='KeepHeapHook'),
     dict(type='ReseedHook'),
