@@ -186,7 +186,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         finally:
             self.data_prefix = prefix
         if not data_list:
-            raise DatasetError(f'{self.ann_file} has no person with a labelled joint; with unlabelled=True boxes suffice')
+            raise DatasetError(f'{self.ann_file} has no person with a labelled joint; with unlabelled=True '
+                               'boxes suffice')
         images = self._find_images(info['img_path'] for info in data_list)
         for info in data_list:
             info.update(images[info['img_path']], split=self.split)

@@ -72,7 +72,9 @@ def _advice(model: nn.Module, found: Mapping[str, Tensor], problems: Dict[str, l
     if any(key.startswith(official) for key in found):
         return ", but of the official code's; tools/convert_official.py makes it ours:"
     if any('.bns.' in key for key in problems['unknown']) and not lsbn_layers(model):
-        return ": it has LSBN, the model plain batch norms; test it with its own config, or make it plain by tools/deploy.py:"
+        return (': it has LSBN, the model plain batch norms; test it with its own config, or make it plain by '
+                'tools/deploy.py:')
     if problems['of another shape'] and not problems['missing']:
-        return ': the layers are there, but in other sizes, as with another number of joints; use the config it was trained with:'
+        return (': the layers are there, but in other sizes, as with another number of joints; use the config it '
+                'was trained with:')
     return '; use the config it was trained with, or `pretrained` for the weights of a backbone:'

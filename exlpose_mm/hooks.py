@@ -92,8 +92,8 @@ class MomentumTeacherHook(Hook):
             return
         model = self._model(runner)
         if model.momentum_teacher.updates == 0:
-            raise ValueError('MomentumTeacherHook(evaluate=True): this momentum teacher was never trained; use a checkpoint '
-                             'that has one, or evaluate=False')
+            raise ValueError('MomentumTeacherHook(evaluate=True): this momentum teacher was never trained; use a '
+                             'checkpoint that has one, or evaluate=False')
         average = model.momentum_teacher.network.state_dict()
         for name, tensor in model.network.state_dict().items():
             kept = tensor.clone()

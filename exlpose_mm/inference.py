@@ -148,7 +148,7 @@ def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Opti
         if not any(step.type == 'TagLighting' for step in steps):
             raise ValueError(f'{config.filename} has no TagLighting in its test pipeline that a lighting could be given')
         config.test_dataloader.dataset.pipeline = [force_lighting(step.to_dict(), lighting) for step in steps]
-    config.setdefault('train_dataloader', config.get('test_dataloader'))  # knows the joints, in a deployed model's too
+    config.setdefault('train_dataloader', config.get('test_dataloader'))  # a deployed model has only that
     model = init_model(config, checkpoint if '://' in checkpoint else None, device=device)
     if '://' not in checkpoint:
         load_fitting(model, checkpoint)

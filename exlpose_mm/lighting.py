@@ -181,8 +181,8 @@ def check_without_checkpointing(module: nn.Module) -> None:
     """
     recomputed = [name or 'itself' for name, m in module.named_modules() if getattr(m, 'with_cp', False)]
     if recomputed and lsbn_layers(module):
-        raise ValueError(f'{type(module).__name__} recomputes {len(recomputed)} layers ({", ".join(recomputed[:3])}) in the '
-                         'backward pass, where LSBN2d does not know the lighting: set with_cp=False')
+        raise ValueError(f'{type(module).__name__} recomputes {len(recomputed)} layers ({", ".join(recomputed[:3])}) '
+                         'in the backward pass, where LSBN2d does not know the lighting: set with_cp=False')
 
 
 def _default_norm(module: nn.Module) -> Optional[str]:

@@ -147,7 +147,8 @@ def image_size(path: str) -> Tuple[int, int]:
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f'{path} is not a readable image: {error}') from error
     if deep:
-        raise DatasetError(f'{path} has more than 8 bits a channel, and only the upper 8 would be kept: write it as 8 bits')
+        raise DatasetError(f'{path} has more than 8 bits a channel, and only the upper 8 would be kept: write it '
+                           'as 8 bits')
     return size
 
 

@@ -60,8 +60,8 @@ def check_release(root: str, workers: int = 4, release: Tuple[Known, ...] = RELE
     """Look at every annotation, partner and pixel of a data set on disk.
 
     Counted are images and people; looked for are images without a partner, with several, or
-    with one of another size; unreadable ones; boxes without area or outside the frame; labelled
-    joints outside the frame; and annotations of another schema.
+    with one of another size or darker than themselves; unreadable and black ones; boxes without area or
+    outside the frame; labelled joints outside the frame; and annotations of another schema.
 
     Args:
         root (str): Folder of the data set, in any of its layouts.
@@ -125,15 +125,21 @@ def _tasks(root: str, report: Report) -> List[Tuple[str, str, List[dict]]]:
 def _look(low_light: str, well_lit: str, people: List[dict]) -> List[str]:
     """What is wrong with a pair and its people."""
     sizes: Dict[str, Tuple[int, int]] = {}
+    means: Dict[str, float] = {}
     problems = []
     for path in (low_light, well_lit):
         try:
-            sizes[path] = load_image(path).shape[1::-1]
+            image = load_image(path)
+            sizes[path], means[path] = image.shape[1::-1], image.mean()
+            problems += [f'{path} is black'] if not image.any() else []
         except ImageError as error:
             problems.append(_short(error))
     if len(set(sizes.values())) > 1:
         problems.append('the images of a pair differ in size (w, h): '
                         + ', '.join(f'{path} {size}' for path, size in sizes.items()))
+    if len(means) > 1 and means[low_light] > means[well_lit]:
+        problems.append(f'the images of a pair seem to be exchanged: {low_light} is brighter (mean '
+                        f'{means[low_light]:.1f}) than {well_lit} ({means[well_lit]:.1f})')
     for size in list(sizes.values())[:1]:
         problems += [f'{osp.basename(low_light)}: person {p.get("id")}: {what}' for p in people
                      for what in _wrong_with(p, np.array(size))]

@@ -60,8 +60,8 @@ class WellLitTeacher(nn.Module):
             raise ValueError(f'the backbone did not run the tapped layers {silent}; choose taps among those it runs')
         for name in low_light:
             if low_light[name] != well_lit.get(name):
-                raise ValueError(f'the tapped layer {name} has features of the shape {low_light[name]} in low light, but '
-                                 f'{well_lit.get(name)} in a well-lit image: give both images one size')
+                raise ValueError(f'the tapped layer {name} has features of the shape {low_light[name]} in low light, '
+                                 f'but {well_lit.get(name)} in a well-lit image: give both images one size')
 
 
 class MomentumTeacher(nn.Module):

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from exlpose_mm import CheckpointFitHook
 from exlpose_mm.checkpoints import CheckpointError
 from exlpose_mm.fitting import check_fits, load_fitting
+from test_checkpoints import Code
 from test_estimators import build, model_cfg
 from test_hooks import Weight
 
@@ -28,11 +29,15 @@ def save(folder, state_dict):
 
 
 OTHERS = {
-    'another number of joints': (lambda: build(**joints(17)).state_dict(), {}, r'other sizes.*17x8x1x1, not 14x8x1x1'),
-    'another model': (lambda: MODELS.build(dict(type='MobileNetV2')).state_dict(), {}, r'the config it was trained with, or '
-                      r'`pretrained`.*\d+ unknown: conv1.*\d+ missing: backbone'),
-    "the official code's": (lambda: {'module.resnet_lsbn.conv1.weight': torch.zeros(1)}, {}, 'tools/convert_official.py'),
-    'LSBN into plain batch norms': (lambda: build().state_dict(), PLAIN, r'tools/deploy.py.*unknown: backbone.bn1.bns.0'),
+    'another number of joints': (
+        lambda: build(**joints(17)).state_dict(), {}, r'other sizes.*17x8x1x1, not 14x8x1x1'),
+    'another model': (
+        lambda: MODELS.build(dict(type='MobileNetV2')).state_dict(), {},
+        r'the config it was trained with, or `pretrained`.*\d+ unknown: conv1.*\d+ missing: backbone'),
+    "the official code's": (
+        lambda: {'module.resnet_lsbn.conv1.weight': torch.zeros(1)}, {}, 'tools/convert_official.py'),
+    'LSBN into plain batch norms': (
+        lambda: build().state_dict(), PLAIN, r'tools/deploy.py.*unknown: backbone.bn1.bns.0'),
 }
 
 
@@ -52,6 +57,16 @@ def test_plain_batch_norms_fit_lsbn(tmp_path):
     for bn in model.backbone.bn1.bns:
         torch.testing.assert_close(bn.weight, plain.backbone.bn1.weight)
     assert 'unknown' in check_fits(model, {**plain.state_dict(), 'more': torch.zeros(1)}, 'it')
+
+
+def test_code_in_a_checkpoint_never_runs(tmp_path):
+    model, made = build(), tmp_path / 'made_by_the_pickle'
+    path = tmp_path / 'evil.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta=Code(made)), path)
+    load_fitting(model, str(path))
+    assert not made.exists()
+    torch.load(path)
+    assert made.exists(), 'it would have run'
 
 
 def run(folder, state_dict, phase, **kwargs):

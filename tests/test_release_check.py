@@ -61,6 +61,18 @@ def test_an_unreadable_image_and_one_of_another_size(exlpose_root):
     assert any('differ in size' in line and '(12, 10)' in line for line in found)
 
 
+def test_exchanged_and_black_images(exlpose_root):
+    first, second = dark(exlpose_root)[:2]
+    bright = dark(exlpose_root, '_bright_')[0]
+    content = bright.read_bytes()
+    bright.write_bytes(first.read_bytes())
+    first.write_bytes(content)
+    cv2.imwrite(str(second), np.zeros((96, 128, 3), np.uint8))
+    found = problems(exlpose_root)
+    assert any(f'exchanged: {first} is brighter (mean 7' in line and f'than {bright} (0.' in line for line in found)
+    assert any(line == f'{second} is black' for line in found)
+
+
 def test_a_missing_partner(exlpose_root):
     dark(exlpose_root, '_bright_')[0].unlink()
     assert any('no bright partner' in line for line in problems(exlpose_root))
