@@ -8,6 +8,11 @@ from typing import Iterable, List, Optional, Tuple
 
 import mmpose
 
+from .checkpoints import CheckpointError
+from .hooks import NonFiniteLossError
+from .pairing import DatasetError
+from .transforms import ImageError
+
 CONFIG_VARIABLES = ('data_root', 'pretrained')
 """Variables of our base configs that ``--cfg-options NAME=VALUE`` may set.
 
@@ -60,7 +65,14 @@ def run_mmpose_tool(name: str) -> None:
 
     Args:
         name (str): ``'train'`` or ``'test'``.
+
+    Raises:
+        SystemExit: With the message alone, if files are not as they ought to be or the loss is not finite:
+            a traceback through MMEngine would bury it.
     """
     script = osp.join(osp.dirname(mmpose.__file__), '.mim', 'tools', f'{name}.py')
     sys.argv = [script, *export_variables(sys.argv[1:])]
-    runpy.run_path(script, run_name='__main__')
+    try:
+        runpy.run_path(script, run_name='__main__')
+    except (DatasetError, ImageError, CheckpointError, NonFiniteLossError) as error:
+        sys.exit(f'{name}: {error}')

@@ -15,8 +15,9 @@ from mmpose.apis import MMPoseInferencer, init_model
 from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
-from exlpose_mm import ExLPoseDataset
+from exlpose_mm import ExLPoseDataset, cli
 from exlpose_mm.cli import export_variables
+from exlpose_mm.pairing import DatasetError
 from exlpose_mm.visualization import contact_sheet, draw_people, draw_sample, group_by_image, input_names, lift
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,6 +92,16 @@ class TestVariables:
         roots = [cfg.train_dataloader.dataset.data_root, cfg.test_evaluator.data_root,
                  *(d.data_root for d in cfg.test_dataloader.dataset.datasets)]
         assert set(roots) == {'/elsewhere'}
+
+
+def test_what_is_wrong_with_the_data_is_said_without_a_traceback(monkeypatch):
+    def fail(*args, **kwargs):
+        raise DatasetError('train.json is no JSON file')
+
+    monkeypatch.setattr(cli.runpy, 'run_path', fail)
+    monkeypatch.setattr(sys, 'argv', ['train.py'])
+    with pytest.raises(SystemExit, match='^train: train.json is no JSON file$'):
+        cli.run_mmpose_tool('train')
 
 
 class TestInferencer:
