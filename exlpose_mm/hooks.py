@@ -9,6 +9,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
 
+from .checkpoints import CheckpointError
 from .fitting import check_fits
 
 
@@ -175,11 +176,29 @@ class CheckpointFitHook(Hook):
     """Refuses a checkpoint of another model, of which MMEngine would load what fits and warn of the rest.
 
     In testing and resuming all that predictions need must be there. Training that starts from a checkpoint
-    (``load_from``) may use a part of it; what it does not use is logged in short.
+    (``load_from``) may use a part of it; what it does not use is logged in short. So may a backbone with
+    ``init_cfg=dict(type='Pretrained')``.
 
     Raises:
-        CheckpointError: When the checkpoint was read; the weights are those of before.
+        CheckpointError: When the checkpoint was read; the weights are those of before. Before training, if
+            the backbone's has nothing for it.
     """
+
+    def before_run(self, runner: Runner) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        backbone = getattr(model, 'backbone', None)
+        self._fresh: List[torch.Tensor] = []
+        cfg = getattr(backbone, 'init_cfg', None)
+        if isinstance(cfg, dict) and cfg['type'] == 'Pretrained' and not model.is_init:
+            self._backbone = backbone
+            self._fresh = [parameter.detach().clone() for parameter in backbone.parameters()]
+
+    def before_train(self, runner: Runner) -> None:
+        if self._fresh and all(map(torch.equal, self._fresh, self._backbone.parameters())):
+            raise CheckpointError(f'{self._backbone.init_cfg["checkpoint"]} has no weights for this '
+                                  f'{type(self._backbone).__name__}: all would be random; choose the checkpoint of such '
+                                  'a backbone, by `pretrained` or `init_cfg`, and its `prefix`')
+        self._fresh = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model

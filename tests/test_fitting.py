@@ -1,5 +1,6 @@
 """Checkpoints of another model, in a real runner and in the tools' way to load them."""
 import copy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -102,3 +103,19 @@ def test_training_may_start_from_a_part_but_not_from_nothing(tmp_path):
     assert 'other.pth is not all of this model:\n  2 of another shape: head.head.final_layer.weight' in log
     error, _ = run(tmp_path, MODELS.build(dict(type='MobileNetV2')).state_dict(), 'train')
     assert isinstance(error, CheckpointError)
+
+
+@pytest.mark.parametrize('kind, fits', [('ResNet', True), ('MobileNetV2', False)])
+def test_a_backbone_of_another_kind_is_no_pretrained_one(kind, fits, tmp_path):
+    cfg = copy.deepcopy(model_cfg()['backbone'])
+    other = dict(cfg, norm_cfg=dict(type='BN')) if fits else dict(type=kind)
+    path = save(tmp_path, MODELS.build(other).state_dict())
+    model = build(backbone=dict(cfg, init_cfg=dict(type='Pretrained', checkpoint=path)))
+    hook, runner = CheckpointFitHook(), SimpleNamespace(model=model)
+    hook.before_run(runner)
+    model.init_weights()
+    if fits:
+        hook.before_train(runner)
+        return
+    with pytest.raises(CheckpointError, match=r'other\.pth has no weights for this ResNet: all would be random'):
+        hook.before_train(runner)
