@@ -196,8 +196,8 @@ class CheckpointFitHook(Hook):
     def before_train(self, runner: Runner) -> None:
         if self._fresh and all(map(torch.equal, self._fresh, self._backbone.parameters())):
             raise CheckpointError(f'{self._backbone.init_cfg["checkpoint"]} has no weights for this '
-                                  f'{type(self._backbone).__name__}: all would be random; choose the checkpoint of such '
-                                  'a backbone, by `pretrained` or `init_cfg`, and its `prefix`')
+                                  f'{type(self._backbone).__name__}: all would be random; choose the checkpoint of '
+                                  'such a backbone, by `pretrained` or `init_cfg`, and its `prefix`')
         self._fresh = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
