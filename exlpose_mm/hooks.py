@@ -1,5 +1,6 @@
 """Training hooks."""
 import ctypes
+import os.path as osp
 from typing import Callable, Dict, List, Optional
 
 import torch
@@ -180,11 +181,15 @@ class CheckpointFitHook(Hook):
     ``init_cfg=dict(type='Pretrained')``.
 
     Raises:
-        CheckpointError: When the checkpoint was read; the weights are those of before. Before training, if
-            the backbone's has nothing for it.
+        CheckpointError: When the checkpoint was read; the weights are those of before. Before anything else,
+            if there is no such file; before training, if the backbone's has nothing for it.
     """
 
     def before_run(self, runner: Runner) -> None:
+        path = runner._load_from
+        if path and '://' not in str(path) and not osp.isfile(path):
+            raise CheckpointError(f'there is no checkpoint {path} (of `load_from`, or given to test): train the config '
+                                  'that writes it, or name another')
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = getattr(model, 'backbone', None)
         self._fresh: List[torch.Tensor] = []

@@ -139,6 +139,11 @@ class Merged:
     from_momentum: Tensor
     weight: Tensor
 
+    def among(self, taught: Tensor) -> 'Merged':
+        """The same for those people (B, ) bool that are taught at all; nobody teaches the others."""
+        taught = taught[:, None]
+        return Merged(self.from_well_lit & taught, self.from_momentum & taught, self.weight * taught)
+
     def shares(self) -> dict:
         """Fractions of the joints that each teacher supplied, for the log."""
         return dict(taught_by_well_lit=self.from_well_lit.float().mean(),

@@ -105,13 +105,23 @@ def test_training_may_start_from_a_part_but_not_from_nothing(tmp_path):
     assert isinstance(error, CheckpointError)
 
 
+@pytest.mark.parametrize('path', ['work_dirs/none.pth', 'https://example.org/any.pth'])
+def test_a_checkpoint_to_start_from_that_is_not_there(path):
+    runner = SimpleNamespace(model=build(), _load_from=path)
+    if '://' in path:
+        CheckpointFitHook().before_run(runner)  # only a download can tell
+        return
+    with pytest.raises(CheckpointError, match=r'there is no checkpoint work_dirs/none\.pth \(of `load_from`'):
+        CheckpointFitHook().before_run(runner)
+
+
 @pytest.mark.parametrize('kind, fits', [('ResNet', True), ('MobileNetV2', False)])
 def test_a_backbone_of_another_kind_is_no_pretrained_one(kind, fits, tmp_path):
     cfg = copy.deepcopy(model_cfg()['backbone'])
     other = dict(cfg, norm_cfg=dict(type='BN')) if fits else dict(type=kind)
     path = save(tmp_path, MODELS.build(other).state_dict())
     model = build(backbone=dict(cfg, init_cfg=dict(type='Pretrained', checkpoint=path)))
-    hook, runner = CheckpointFitHook(), SimpleNamespace(model=model)
+    hook, runner = CheckpointFitHook(), SimpleNamespace(model=model, _load_from=None)
     hook.before_run(runner)
     model.init_weights()
     if fits:

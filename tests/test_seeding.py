@@ -97,7 +97,7 @@ def test_loading_leaves_the_generators_as_they_were(exlpose_root):
 @pytest.mark.parametrize('name', [
     'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py',
     'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py',
-    'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb32-540i_dark-lspet-128x96.py'])
+    'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb48-270i_dark-lspet-128x96.py'])
 def test_our_configs_do_so(name):
     config = Config.fromfile(Path(__file__).resolve().parents[1] / 'configs' / name)
     assert config.train_dataloader.batch_sampler == dict(type='SeededBatchSampler', drop_last=True)

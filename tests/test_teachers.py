@@ -220,6 +220,21 @@ class TestTraining:
         want = head.head.loss((feats[0][1:], ), people[1:])['loss_kpt']
         torch.testing.assert_close(losses['loss_kpt'], want)
 
+    def test_only_people_without_labels_are_taught(self):
+        """As if the labelled were not in the batch."""
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        model.eval()  # so that the rest of the batch does not matter
+        data = batch(model)
+        data['data_samples'][0].set_metainfo(dict(labelled=('well_lit', )))
+        alone = model({name: images[:1] for name, images in data['inputs'].items()}, data['data_samples'][:1], mode='loss')
+        model.head.distillation.unlabelled_only = True
+        losses = model(**data, mode='loss')
+        torch.testing.assert_close(losses['loss_distill'], alone['loss_distill'])
+        assert alone['loss_distill'] > 0 and losses['taught_by_well_lit'] == 0.5
+        data['data_samples'][0].set_metainfo(dict(labelled=('low_light', 'well_lit')))
+        assert model(**data, mode='loss')['loss_distill'] == 0, 'nobody is left'
+
     def test_a_batch_of_well_lit_and_dark_strangers(self):
         """Two labelled well-lit images and one dark image without labels: as if each were alone."""
         model = with_teacher()

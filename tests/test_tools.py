@@ -182,7 +182,7 @@ class TestTrainingSamples:
         assert not draw_sample(self.packed(0), metainfo, names[:2]).any()
 
     @pytest.mark.parametrize('name', ['demo/exlpose_r18_1xb16-10e_demo-128x96.py',
-                                      'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb32-540i_dark-lspet-128x96.py'])
+                                      'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb48-270i_dark-lspet-128x96.py'])
     def test_the_tool(self, name, exlpose_root, tmp_path):
         out = tmp_path / 'sheet.png'
         done = subprocess.run(

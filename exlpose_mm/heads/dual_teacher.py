@@ -112,7 +112,7 @@ class DualTeacherHead(BaseHead):
     def _supervise(self, name: str, feats: Sequence[Tensor], people: SampleList,
                    train_cfg: OptConfigType) -> Tuple[dict, List[Tensor]]:
         """The wrapped head's loss on the labelled people, and its output of all of them."""
-        labelled = [name in person.metainfo.get('labelled', LIGHTINGS) for person in people]
+        labelled = [is_labelled(person, name) for person in people]
         rows, rest = ([i for i, has in enumerate(labelled) if has is wanted] for wanted in (True, False))
         losses, parts = {}, []
         if rows:
@@ -132,6 +132,11 @@ def lightings_of(sample: PoseDataSample) -> Sequence[str]:
     """Lightings of a sample's images: its ``lighting``, or both."""
     lighting = sample.metainfo.get('lighting', LIGHTINGS)
     return (lighting, ) if isinstance(lighting, str) else lighting
+
+
+def is_labelled(sample: PoseDataSample, lighting_name: str) -> bool:
+    """Whether the labels of a sample may be used on its image of this lighting."""
+    return lighting_name in sample.metainfo.get('labelled', LIGHTINGS)
 
 
 def partners(samples: SampleList) -> Dict[str, List[int]]:
@@ -159,6 +164,8 @@ class Distillation(nn.Module):
         loss_weight (float): Defaults to 1.
         min_confidence (tuple[float]): Of the well-lit and of the momentum teacher, in units
             of :func:`~exlpose_mm.distillation.output_of`'s confidence. More than 1 silences one.
+        unlabelled_only (bool): Teach only people whose low-light image has no labels, as in
+            semi-supervised training. Defaults to False: everybody.
         sigmas (Sequence[float]): Of the joints, for their agreement. Defaults to ExLPose's.
 
     Raises:
@@ -166,11 +173,12 @@ class Distillation(nn.Module):
     """
 
     def __init__(self, head: nn.Module, loss_weight: float = 1., min_confidence: Tuple[float, float] = (0.3, 0.3),
-                 sigmas: Sequence[float] = METAINFO['sigmas']) -> None:
+                 unlabelled_only: bool = False, sigmas: Sequence[float] = METAINFO['sigmas']) -> None:
         super().__init__()
         self.output = output_of(head)
         self.loss_weight = loss_weight
         self.min_confidence = tuple(min_confidence)
+        self.unlabelled_only = unlabelled_only
         self.register_buffer('sigmas', torch.tensor(sigmas), persistent=False)
 
     def forward(self, outputs: Dict[str, List[Tensor]], momentum: Optional[List[Tensor]],
@@ -200,11 +208,14 @@ class Distillation(nn.Module):
         first, second = self.output.verdict(well_lit), self.output.verdict(momentum)
         if burning_in:
             second = replace(second, confidence=torch.full_like(second.confidence, -torch.inf))
+        taught = torch.tensor([not (self.unlabelled_only and is_labelled(sample, 'low_light')) for sample in samples],
+                              device=self.sigmas.device)
         agreement = similarity(first.position, second.position, *_sizes(samples, self.sigmas), self.sigmas)
-        merged = merge_teachers(first, second, has_partner, agreement, self.min_confidence)
+        merged = merge_teachers(first, second, has_partner, agreement, self.min_confidence).among(taught)
         target = choose(well_lit, momentum, merged.from_well_lit)
         distances = self.output.distances(student, target)
-        return dict(loss_distill=self.loss_weight * (merged.weight * distances).mean(), **merged.shares())
+        mean = (merged.weight * distances).sum() / (taught.sum() * distances.shape[1]).clamp(min=1)
+        return dict(loss_distill=self.loss_weight * mean, **merged.shares())
 
 
 def _sizes(samples: SampleList, like: Tensor) -> Tuple[Tensor, Tensor]:

@@ -1,8 +1,18 @@
-# Two teachers; half the people labelled, their darkness ELLA's; dark images of others without labels.
+# Half the people labelled, their darkness ELLA's; two teachers for dark images of others without labels.
 _base_ = ['dual-teacher_mobilenetv2_1xb32-6e_dark-lspet-128x96.py']
 
-max_iters = 540
+# What exlpose-ella-half learned from the labels alone.
+load_from = 'work_dirs/dark-exlpose-ella-half/epoch_12.pth'
+
+model = dict(
+    backbone=dict(init_cfg=None),
+    head=dict(
+        momentum_teacher=dict(
+            burn_in=0, loss=dict(loss_weight=2.0, min_confidence=(0., 0.2), unlabelled_only=True))))
+
+max_iters = 270
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [
     _base_.param_scheduler[0],
     dict(type='CosineAnnealingLR', T_max=max_iters, by_epoch=False),
@@ -16,9 +26,8 @@ augment = _base_.after_loading[:-2]
 labelled_pipeline = [
     dict(type='LoadImage'),
     dict(type='ELLA'),
-    *two_views,
-    *augment,
-    _base_.after_loading[-2],
+    two_views[0],
+    *_base_.after_loading[:-1],
     dict(type='PackPairedInputs', inputs=inputs),
 ]
 cut_outs = dict(
@@ -40,9 +49,11 @@ people = dict(
     data_root=_base_.data_root,
     ann_file='ExLPose_train_LL.json',
     serialize_data=False)
+batch_size = 48
 train_dataloader = dict(
+    batch_size=batch_size,
     sampler=dict(
-        _delete_=True, type='mmdet.MultiSourceSampler', batch_size=32, source_ratio=[1, 1]),
+        _delete_=True, type='mmdet.MultiSourceSampler', batch_size=batch_size, source_ratio=[2, 1]),
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
