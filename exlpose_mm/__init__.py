@@ -12,8 +12,8 @@ from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .heads import CPNHead, DualTeacherHead
-from .hooks import (CheckpointFitHook, FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook,
-                    MomentumTeacherHook)
+from .fitting import CheckpointFitHook
+from .hooks import FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook, MomentumTeacherHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
