@@ -54,7 +54,8 @@ def add_result_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         'results', nargs='+', metavar='RESULT',
         help='[NAME[:ROW]=]PATH: a work dir (its newest test), a table.json, or a JSON of plain '
-        'MMPose, whose numbers belong to ROW (default LL-A); results of one NAME are joined')
+        'MMPose, whose numbers belong to ROW (default LL-A); results of one NAME are joined; NAME@1, NAME@2 ... are '
+        'trainings of one thing, for their mean and standard deviation')
     parser.add_argument('--baseline', metavar='NAME', help='result that others are compared to')
     parser.add_argument('--resamples', type=int, default=1000, help='of the images, for intervals')
     parser.add_argument('--seed', type=int, default=0, help='of the resamples')

@@ -2,7 +2,7 @@
 
 Intervals tell what other test images would change: AP is computed again over resamples of
 the images, the same ones for each result. What another training run would change is not in
-them.
+them; give several runs as ``NAME@1``, ``NAME@2`` ... for their mean and standard deviation.
 """
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
@@ -165,9 +165,20 @@ class Comparison:
         rivals = [ap for ap in percent.values() if not np.isnan(ap)]
         return len(rivals) > 1 and percent[name] == max(rivals)
 
+    @property
+    def trainings(self) -> Dict[str, List[str]]:
+        """Names of the results that are trainings of one thing: those that agree up to the last ``@``."""
+        groups: Dict[str, List[str]] = {}
+        for name in self.results:
+            groups.setdefault(name.rpartition('@')[0] or name, []).append(name)
+        return groups
+
     def markdown(self) -> str:
-        """Return the table of AP, and that of differences if there is a baseline."""
+        """Return the table of AP, that of repeated trainings if there are any, and that of differences to a baseline."""
         blocks = ['AP in percent, the best in bold.', markdown_table(self._ap_cells())]
+        if len(self.trainings) < len(self.results):
+            blocks += ['AP over trainings: mean ± standard deviation of one training.',
+                       markdown_table(self._training_cells())]
         if self.baseline is not None:
             blocks += [
                 f'AP minus that of {self.baseline}, and in brackets what 95 % of {self.resamples} '
@@ -179,6 +190,11 @@ class Comparison:
         lines = [[name, result.boxes, *(_marked(self.ap(name, row), self.is_best(name, row)) for row in self.rows)]
                  for name, result in self.results.items()]
         return [['result', 'boxes', *self.rows], *lines]
+
+    def _training_cells(self) -> List[List[str]]:
+        lines = [[group, str(len(names)), *(_spread([self.ap(name, row) for name in names]) for row in self.rows)]
+                 for group, names in self.trainings.items()]
+        return [['result', 'trainings', *self.rows], *lines]
 
     def _difference_cells(self) -> List[List[str]]:
         lines = [[name, *(_signed(*self.difference(name, row)) for row in self.rows)]
@@ -222,6 +238,14 @@ def _marked(ap: float, best: bool) -> str:
     if np.isnan(ap):
         return '-'
     return f'**{100 * ap:.1f}**' if best else f'{100 * ap:.1f}'
+
+
+def _spread(aps: Sequence[float]) -> str:
+    """Mean and sample standard deviation in percent; ``-`` if one is missing."""
+    if np.isnan(aps).any():
+        return '-'
+    spread = f' ± {100 * np.std(aps, ddof=1):.1f}' if len(aps) > 1 else ''
+    return f'{100 * np.mean(aps):.1f}{spread}'
 
 
 def _signed(difference: float, low: float, high: float) -> str:

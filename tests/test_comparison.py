@@ -114,6 +114,16 @@ def test_markdown(three):
         f'| plain | {30.1 - ap[0]:+.1f} | - |']
 
 
+def test_trainings_of_one_thing_have_a_mean_and_a_spread():
+    runs = {'a@1': (.10, .5), 'b': (.2, .4), 'a@2': (.12, .5), 'a@3': (.14, float('nan'))}
+    results = {name: Results({'LL-A': {'AP': dark}, 'WL': {'AP': lit}}) for name, (dark, lit) in runs.items()}
+    lines = Comparison(results, resamples=1).markdown().splitlines()
+    assert lines[9:] == [
+        'AP over trainings: mean ± standard deviation of one training.', '',
+        '| result | trainings | LL-A | WL |', '| --- | ---: | ---: | ---: |',
+        '| a | 3 | 12.0 ± 2.0 | - |', '| b | 1 | 20.0 | 40.0 |']
+
+
 def test_one_result_without_baseline_has_no_best_and_no_differences(three):
     text = Comparison(dict(low=three['low']), resamples=1).markdown()
     assert text.count('|\n') == 3
