@@ -174,7 +174,7 @@ class Comparison:
         return groups
 
     def markdown(self) -> str:
-        """Return the table of AP, that of repeated trainings if there are any, and that of differences to a baseline."""
+        """Return the table of AP, and those of repeated trainings and of differences to a baseline, if any."""
         blocks = ['AP in percent, the best in bold.', markdown_table(self._ap_cells())]
         if len(self.trainings) < len(self.results):
             blocks += ['AP over trainings: mean ± standard deviation of one training.',

@@ -227,7 +227,8 @@ class TestTraining:
         model.eval()  # so that the rest of the batch does not matter
         data = batch(model)
         data['data_samples'][0].set_metainfo(dict(labelled=('well_lit', )))
-        alone = model({name: images[:1] for name, images in data['inputs'].items()}, data['data_samples'][:1], mode='loss')
+        first = {name: images[:1] for name, images in data['inputs'].items()}
+        alone = model(first, data['data_samples'][:1], mode='loss')
         model.head.distillation.unlabelled_only = True
         losses = model(**data, mode='loss')
         torch.testing.assert_close(losses['loss_distill'], alone['loss_distill'])

@@ -49,7 +49,8 @@ class Frames:
 
     def key(self, people: People, index: int) -> Tuple[str, str, int]:
         """Path, recipe of the darkness and image id: equal for people of one frame."""
-        return osp.join(self._root(people, index), str(people.image[index])), str(people.simulated[index]), int(people.image_id[index])
+        path = osp.join(self._root(people, index), str(people.image[index]))
+        return path, str(people.simulated[index]), int(people.image_id[index])
 
     def _root(self, people: People, index: int) -> str:
         """Folder of the data set; ``''`` if the image's path is whole."""
@@ -70,7 +71,8 @@ class Frames:
         if recipe:
             return load_image(path)
         try:
-            return load_image(self.finder(self._root(people, index) or osp.dirname(osp.dirname(path))).partner(path, 'well_lit'))
+            finder = self.finder(self._root(people, index) or osp.dirname(osp.dirname(path)))
+            return load_image(finder.partner(path, 'well_lit'))
         except ValueError:  # no partner, as in ExLPose-OCN, or not on this disk
             return None
 
