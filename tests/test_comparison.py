@@ -156,6 +156,8 @@ def test_work_dirs_and_names(three, tmp_path):
     old = tmp_path / 'model_a' / '20250101_000000' / 'table.json'
     named = read_results([str(tmp_path / 'model_a'), f'old={old}', str(tmp_path / 'hrnet'),
                           f'hrnet:WL={plain}', f'{tmp_path}/model_a/20250101_000000'])
+    (tmp_path / 'a@1').symlink_to(tmp_path / 'model_a')
+    assert list(read_results([str(tmp_path / 'a@1')])) == ['a@1'], 'not the name behind the link'
     assert named['model_a'].rows == three['high'].rows
     assert named['old'].rows == named['20250101_000000'].rows == three['low'].rows
     assert set(named['model_a'].matches) == {'LL-A', 'WL'}
