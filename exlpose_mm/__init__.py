@@ -11,8 +11,8 @@ from .darkening import ELLA, GammaDarken, SimulateLowLight
 from .datasets import ExLPoseDataset, ExLPoseOCNDataset
 from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
-from .heads import CPNHead, DualTeacherHead
 from .fitting import CheckpointFitHook
+from .heads import CPNHead, DualTeacherHead
 from .hooks import FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook, MomentumTeacherHook
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss

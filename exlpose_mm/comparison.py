@@ -4,7 +4,7 @@ Intervals tell what other test images would change: AP is computed again over re
 the images, the same ones for each result. What another training run would change is not in
 them; give several runs as ``NAME@1``, ``NAME@2`` ... for their mean and standard deviation.
 """
-import os
+import os.path as osp
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
@@ -71,7 +71,7 @@ def parse_source(source: str) -> Tuple[str, str, str]:
     if label is not None:
         name, _, row = label.partition(':')
         return name, row or 'LL-A', path
-    path = Path(os.path.abspath(source))  # a link keeps its name
+    path = Path(osp.abspath(source))  # a link keeps its name
     own_name = path.name if path.is_dir() else path.stem
     return path.parent.name if path.name == 'table.json' else own_name, 'LL-A', source
 
