@@ -21,12 +21,12 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval=90))
 log_processor = dict(by_epoch=False)
 
 inputs = ['low_light', 'well_lit', 'momentum_view']
-two_views = _base_.train_pipeline[1:3]
-augment = _base_.after_loading[:-2]
+momentum_view = _base_.train_pipeline[1]
+thin_student = _base_.train_pipeline[2]
 labelled_pipeline = [
     dict(type='LoadImage'),
     dict(type='ELLA'),
-    two_views[0],
+    momentum_view,
     *_base_.after_loading[:-1],
     dict(type='PackPairedInputs', inputs=inputs),
 ]
@@ -37,8 +37,9 @@ cut_outs = dict(
     fill_in=(102, 102, 102))
 unlabelled_pipeline = [
     dict(type='LoadImage'),
-    *two_views,
-    *augment,
+    momentum_view,
+    thin_student,
+    *_base_.after_loading[:-2],
     dict(type='OnStudent', transforms=[cut_outs]),
     dict(type='PackPairedInputs', inputs=inputs, labelled=[]),
 ]
