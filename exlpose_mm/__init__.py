@@ -19,8 +19,8 @@ from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
 from .photometry import AntiAlias, ScaleToMean, ThinPhotons
 from .seeding import ReseedHook, SeededBatchSampler
-from .transforms import (AddMomentumView, LoadPairedImages, OnLighting, OnStudent, PackPairedInputs,
-                         TagLighting)
+from .transforms import (AddMomentumView, LoadLabelledImage, LoadPairedImages, OnLighting, OnStudent,
+                         PackPairedInputs, TagLighting)
 from .visualization import LightingVisualizer
 
 __version__ = '0.1.0'
@@ -30,7 +30,7 @@ __all__ = [
     'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'HeatmapCrossEntropyLoss',
     'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
     'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
-    'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
+    'LoadLabelledImage', 'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
     'LightingVisualizer', 'CheckpointFitHook', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',

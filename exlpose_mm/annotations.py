@@ -4,7 +4,7 @@ Without this MMPose's reader would fail far from the cause, or leave people out 
 """
 from collections import Counter
 from numbers import Integral, Real
-from typing import Dict, Iterable, Optional
+from typing import Dict, Iterable, Optional, Tuple
 
 import numpy as np
 from mmengine.fileio import load
@@ -17,7 +17,7 @@ SCHEMA = dict(
     annotations=dict(id=Integral, image_id=Integral, category_id=Integral))
 
 
-def check_annotations(path: str, joints: int, unlabelled: bool = False) -> None:
+def check_annotations(path: str, joints: int, unlabelled: bool = False) -> Dict[str, Tuple[int, int]]:
     """Raise unless a COCO annotation file is whole, and the people in it can be used.
 
     People without labelled joints, who are left out, and crowds may have any box. Boxes may leave
@@ -27,6 +27,9 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> None:
         path (str): The file.
         joints (int): K, of each person.
         unlabelled (bool): Only boxes are used, those of all people. Defaults to False.
+
+    Returns:
+        dict[str, tuple[int, int]]: Width and height of each image, by its ``file_name``.
 
     Raises:
         DatasetError: Names the file and, where it is one, the image or annotation.
@@ -40,6 +43,7 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> None:
         problem = _problem(person, images.get(person['image_id']), joints, unlabelled)
         if problem:
             raise DatasetError(f'{path}: annotation {person["id"]} {problem}; correct it or take it out')
+    return {image['file_name']: (image['width'], image['height']) for image in content['images']}
 
 
 def _load(path: str) -> Dict[str, list]:

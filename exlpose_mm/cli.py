@@ -10,6 +10,7 @@ import mmpose
 
 from .checkpoints import CheckpointError
 from .hooks import NonFiniteLossError
+from .metrics import SplitError
 from .pairing import DatasetError
 from .transforms import ImageError
 
@@ -75,5 +76,5 @@ def run_mmpose_tool(name: str) -> None:
     sys.argv = [script, *export_variables(sys.argv[1:])]
     try:
         runpy.run_path(script, run_name='__main__')
-    except (DatasetError, ImageError, CheckpointError, NonFiniteLossError) as error:
+    except (DatasetError, ImageError, CheckpointError, NonFiniteLossError, SplitError) as error:
         sys.exit(f'{name}: {error}')

@@ -135,7 +135,7 @@ def build(dataset, path: str, workers: int = 0,
         raise CropCacheError(f'only an ExLPoseDataset can use a crop cache, this is a {type(dataset).__name__}')
     transforms = dataset.pipeline.transforms
     if not transforms or not isinstance(transforms[0], LoadImage):
-        raise CropCacheError('a crop cache needs a pipeline that begins with LoadPairedImages or LoadImage')
+        raise CropCacheError('a crop cache needs a pipeline that begins with LoadPairedImages or LoadLabelledImage')
     people = [dataset.get_data_info(i) for i in range(len(dataset))]
     for person in people[:1]:
         reach(transforms, person)  # so that what is wrong with the pipeline is said here, not by a worker

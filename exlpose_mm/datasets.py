@@ -4,12 +4,13 @@ The releases unpack into several folder layouts; files are found in each of them
 are. Legend of shapes: K = 14 joints.
 """
 import os.path as osp
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import numpy as np
 from mmengine.fileio import load
 from mmengine.utils import is_list_of
 from mmpose.datasets.datasets import BaseCocoStyleDataset
+from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import DATASETS
 from mmpose.structures.bbox import bbox_xywh2xyxy
 
@@ -17,7 +18,7 @@ from .annotations import check_annotations
 from .crop_cache import CropCache
 from .lighting import LIGHTINGS
 from .pairing import (LONG_SPLITS, SHORT_SPLITS, DatasetError, ImageFinder, MissingFileError,
-                      PairingError, check_sizes, find_annotation, image_size, shared_partners)
+                      PairingError, check_annotated_size, check_sizes, find_annotation, is_turned, shared_partners)
 
 __all__ = ['METAINFO', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'DatasetError', 'MissingFileError',
            'PairingError', 'find_annotation']
@@ -31,6 +32,8 @@ COLORS = dict(left=[0, 255, 0], right=[255, 128, 0], middle=[51, 153, 255])
 IMAGE_DIRS = ('', 'ExLPose', 'ExLPose-OCN', 'ExLPose-OC')
 PAIR_FILE = 'brightPath2darkPath.txt'
 OCN_SPLITS = ('A7M3', 'RICOH3')
+TURNING = ('color', 'grayscale')
+"""Ways of loading in which mmcv turns an image by its EXIF data."""
 
 
 def _keypoint_info(index: int, name: str) -> dict:
@@ -114,8 +117,9 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         PairingError: If an image has no partner, several, or one of another size.
         DatasetError: If ``lighting`` is unknown, the annotation file is not as
             :func:`~exlpose_mm.annotations.check_annotations` wants it, a path in it leads out of
-            the data root, an image's header cannot be read or says 16 bits, nobody has a labelled joint,
-            or ``bbox_file`` is no list of people in this file's images.
+            the data root, an image's header cannot be read, says 16 bits or another size than annotated, its EXIF
+            data would have the pipeline turn it, nobody has a labelled joint, or ``bbox_file`` is no list
+            of people in this file's images.
         CropCacheError: If the crop cache is missing, or does not hold these people, these files or
             all that the pipeline reads.
     """
@@ -158,12 +162,22 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         self.ann_file = ann_file
 
     def full_init(self) -> None:
-        """Load annotations, and see that the crop cache fits them."""
+        """Load annotations, and see that pipeline and crop cache fit them."""
         fresh = not self._fully_initialized
         super().full_init()
-        if fresh and self.crop_cache:
+        if not fresh:
+            return
+        if any(type(step) is LoadImage and step.color_type in TURNING for step in self.pipeline.transforms):
+            self._check_not_turned()
+        if self.crop_cache:
             people = (self.get_data_info(i) for i in range(len(self)))
             self.crop_cache.check(people, self.pipeline.transforms)
+
+    def _check_not_turned(self) -> None:
+        for path in sorted({self.get_data_info(i)['img_path'] for i in range(len(self))}):
+            if is_turned(path):
+                raise DatasetError(f'LoadImage would turn {path} by the orientation in its EXIF data, but not its '
+                                   'labels: put LoadLabelledImage in its place')
 
     def prepare_data(self, idx: int) -> dict:
         """Run the pipeline on a person, whose pixels may come from the crop cache."""
@@ -179,7 +193,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             list[dict]: One dict per person (top-down) or per image (bottom-up).
         """
         self.ann_file = find_annotation(self.data_root, self.ann_file)
-        check_annotations(self.ann_file, self.metainfo['num_keypoints'], self.unlabelled)
+        sizes = check_annotations(self.ann_file, self.metainfo['num_keypoints'], self.unlabelled)
         prefix, self.data_prefix = self.data_prefix, dict(img='')
         try:
             data_list = super().load_data_list()
@@ -188,7 +202,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         if not data_list:
             raise DatasetError(f'{self.ann_file} has no person with a labelled joint; with unlabelled=True '
                                'boxes suffice')
-        images = self._find_images(info['img_path'] for info in data_list)
+        images = self._find_images({info['img_path']: sizes[info['img_path']] for info in data_list})
         for info in data_list:
             info.update(images[info['img_path']], split=self.split)
             if self.bbox_file:
@@ -222,31 +236,31 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         joints = dict(num_keypoints=1, keypoints=np.ones(1)) if self.unlabelled else {}
         return super()._is_valid_instance({**data_info, **joints})
 
-    def _find_images(self, names: Iterable[str]) -> Dict[str, dict]:
-        """Map the file names of the annotation file to the path keys of a sample."""
-        names = list(dict.fromkeys(names))
+    def _find_images(self, sizes: Dict[str, Tuple[int, int]]) -> Dict[str, dict]:
+        """Map the file names of the annotation file, given with their sizes, to the path keys of a sample."""
         finder = ImageFinder(self._image_bases(), self._find_pair_file())
         found, errors = {}, []
-        for name in names:
+        for name, size in sizes.items():
             try:
-                found[name] = self._find_image(finder, name)
+                found[name] = self._find_image(finder, name, size)
             except DatasetError as error:
                 errors.append(error)
         if self.lighting == 'paired':
             errors += shared_partners(found.values())
         if errors:
-            more = f' ({len(errors) - 1} more of {len(names)} images)' if errors[1:] else ''
+            more = f' ({len(errors) - 1} more of {len(sizes)} images)' if errors[1:] else ''
             raise type(errors[0])(f'{self.ann_file}: {errors[0]}{more}')
         return found
 
-    def _find_image(self, finder: ImageFinder, name: str) -> dict:
+    def _find_image(self, finder: ImageFinder, name: str, size: Tuple[int, int]) -> dict:
         if self.lighting != 'paired':
             path = finder.find(name, self.lighting)
-            image_size(path)  # or why it cannot be read
+            check_annotated_size(path, size)
             return dict(img_path=path, lighting=self.lighting)
         low_light = finder.find(name, 'low_light')
         well_lit = finder.partner(low_light, 'well_lit')
         check_sizes(low_light, well_lit)
+        check_annotated_size(low_light, size)
         return dict(img_path=low_light, well_lit_path=well_lit)
 
     def _image_bases(self) -> List[str]:

@@ -16,7 +16,7 @@ from torch import nn
 from .deployment import force_lighting
 from .fitting import load_fitting
 from .lighting import check_lighting
-from .transforms import ImageError, load_image
+from .transforms import ImageError, load_photograph
 from .visualization import draw_poses, is_dark, lift
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -72,6 +72,7 @@ class Source:
             self.capture = cv2.VideoCapture(int(source) if webcam else source)
             if not self.capture.isOpened():
                 raise SourceError(f'{"webcam " * webcam}{source} cannot be opened as a video')
+            self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
         else:
             self.paths = self._find()
 
@@ -121,7 +122,7 @@ def _check_different(names: Sequence[str], key: Callable[[str], str], what: str)
 
 def _read(path: str) -> Frame:
     try:
-        return Frame(osp.basename(path), load_image(path))
+        return Frame(osp.basename(path), load_photograph(path))
     except ImageError as error:
         return Frame(osp.basename(path), None, ' '.join(str(error).split()))
 

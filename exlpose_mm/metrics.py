@@ -19,7 +19,7 @@ from .results import GROUND_TRUTH, ROW_ORDER, Matches, Results, ordered, text_ta
 
 
 class SplitError(ValueError):
-    """A sample belongs to no row of the table, or not to the row's ground truth."""
+    """A sample belongs to no row of the table, or not to the row's ground truth, as an image of another size."""
 
 
 @METRICS.register_module()
@@ -94,6 +94,8 @@ class LightingCocoMetric(CocoMetric):
                           for split, path in ann_files.items()}
         self.ground_truths = {split: _load_ground_truth(path)
                               for split, path in self.ann_files.items()}
+        self.sizes = {split: {image['id']: (image.get('width'), image.get('height')) for image in content['images']}
+                      for split, content in self.ground_truths.items()}
         self.unions = {name: tuple(parts) for name, parts in unions.items()}
         self.means = {name: tuple(parts) for name, parts in means.items()}
         self.row_order = tuple(row_order)
@@ -110,12 +112,14 @@ class LightingCocoMetric(CocoMetric):
                 the record of people ``img_path``, ``lighting`` and ``simulated`` are read, if given.
 
         Raises:
-            SplitError: If ``split`` is missing or unknown.
+            SplitError: If ``split`` is missing or unknown, or the image that was loaded (``ori_shape``) has not
+                the annotated size.
         """
         splits = [self._split_of(sample) for sample in data_samples]
         first = len(self.results)
         super().process(data_batch, data_samples)
         for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
+            self._check_size(sample, split)
             boxes = _boxes_of(sample)
             pred.update(split=split, boxes=boxes,
                         annotation_id=sample['id'] if boxes == GROUND_TRUTH else None,
@@ -133,6 +137,15 @@ class LightingCocoMetric(CocoMetric):
             raise SplitError(f'no ground truth for split {split!r} of {sample.get("img_path")}: '
                              f'ann_files has {tuple(self.ground_truths)}')
         return split
+
+    def _check_size(self, sample: dict, split: str) -> None:
+        if 'ori_shape' not in sample:
+            return
+        size, annotated = tuple(sample['ori_shape'][1::-1]), self.sizes[split].get(sample['img_id'])
+        if annotated not in (None, (None, None), size):
+            raise SplitError('{} was loaded with {} x {} pixels, but {} annotates {} x {}: its joints lie elsewhere; take '
+                             'the images that the file is of and, if they are turned by their EXIF data, '
+                             'LoadLabelledImage'.format(sample.get('img_path'), *size, self.ann_files[split], *annotated))
 
     def compute_metrics(self, results: List[Tuple[dict, dict]]) -> Dict[str, float]:
         """Compute ``<row>/<column>`` of each row, and log and write the table.

@@ -10,7 +10,7 @@ from collections import defaultdict
 from functools import lru_cache
 from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from .lighting import LIGHTINGS
 
@@ -133,6 +133,14 @@ def check_sizes(low_light: str, well_lit: str) -> None:
                            f'{well_lit} {sizes[1]}')
 
 
+def check_annotated_size(path: str, size: Tuple[int, int]) -> None:
+    """Raise :class:`DatasetError` unless an image has the annotated width and height; reads its header only."""
+    found = image_size(path)
+    if found != tuple(size):
+        raise DatasetError(f'{path} is {found[0]} x {found[1]} pixels, annotated as {size[0]} x {size[1]}: joints and '
+                           'boxes would lie elsewhere; take the images that the annotation file is of')
+
+
 def image_size(path: str) -> Tuple[int, int]:
     """Width and height, by the file's header.
 
@@ -150,6 +158,13 @@ def image_size(path: str) -> Tuple[int, int]:
         raise DatasetError(f'{path} has more than 8 bits a channel, and only the upper 8 would be kept: write it '
                            'as 8 bits')
     return size
+
+
+def is_turned(path: str) -> bool:
+    """Whether a file's EXIF data have viewers, and MMPose's ``LoadImage``, turn or mirror its pixels."""
+    with Image.open(path) as image:
+        # getexif decodes all of a PNG that has none
+        return 'exif' in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
 def shared_partners(pairs: Iterable[dict]) -> Iterator[PairingError]:

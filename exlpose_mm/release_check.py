@@ -60,8 +60,9 @@ def check_release(root: str, workers: int = 4, release: Tuple[Known, ...] = RELE
     """Look at every annotation, partner and pixel of a data set on disk.
 
     Counted are images and people; looked for are images without a partner, with several, or
-    with one of another size or darker than themselves; unreadable and black ones; boxes without area or
-    outside the frame; labelled joints outside the frame; and annotations of another schema.
+    with one of another size or darker than themselves; images of another size than annotated, unreadable
+    and black ones; boxes without area or outside the frame; labelled joints outside the frame; and
+    annotations of another schema.
 
     Args:
         root (str): Folder of the data set, in any of its layouts.
@@ -97,8 +98,8 @@ def complete(reports: List[Report]) -> bool:
                    for r in reports)
 
 
-def _tasks(root: str, report: Report) -> List[Tuple[str, str, List[dict]]]:
-    """The pairs of an annotation file, and their people."""
+def _tasks(root: str, report: Report) -> List[Tuple[str, str, tuple, List[dict]]]:
+    """The pairs of an annotation file, their annotated size (w, h), and their people."""
     path = find_annotation(root, report.known.ann_file)
     dataset = ExLPoseDataset('low_light', path, root, lazy_init=True)
     finder = ImageFinder(dataset._image_bases(), dataset._find_pair_file())
@@ -115,14 +116,15 @@ def _tasks(root: str, report: Report) -> List[Tuple[str, str, List[dict]]]:
             report.problems.append(_short(error))
         else:
             pairs.append(dict(img_path=low_light, well_lit_path=well_lit))
-            tasks.append((low_light, well_lit, people.pop(image['id'], [])))
+            size = image.get('width'), image.get('height')
+            tasks.append((low_light, well_lit, size, people.pop(image['id'], [])))
     report.problems += map(str, shared_partners(pairs))
     known = {image['id'] for image in content['images']}
     report.problems += [f'{path}: people of the unknown image {i}' for i in people if i not in known]
     return tasks
 
 
-def _look(low_light: str, well_lit: str, people: List[dict]) -> List[str]:
+def _look(low_light: str, well_lit: str, annotated: tuple, people: List[dict]) -> List[str]:
     """What is wrong with a pair and its people."""
     sizes: Dict[str, Tuple[int, int]] = {}
     means: Dict[str, float] = {}
@@ -140,6 +142,8 @@ def _look(low_light: str, well_lit: str, people: List[dict]) -> List[str]:
     if len(means) > 1 and means[low_light] > means[well_lit]:
         problems.append(f'the images of a pair seem to be exchanged: {low_light} is brighter (mean '
                         f'{means[low_light]:.1f}) than {well_lit} ({means[well_lit]:.1f})')
+    problems += ['{} is {} x {} pixels, annotated as {} x {}'.format(path, *size, *annotated)
+                 for path, size in list(sizes.items())[:1] if size != annotated]
     for size in list(sizes.values())[:1]:
         problems += [f'{osp.basename(low_light)}: person {p.get("id")}: {what}' for p in people
                      for what in _wrong_with(p, np.array(size))]

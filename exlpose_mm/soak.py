@@ -47,7 +47,7 @@ def small_config(data_root: Union[str, Path], work_dir: Union[str, Path], batch_
     config.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[
         dict(people, pipeline=_pipeline(dict(type='LoadPairedImages'))),
         dict(people, lighting='well_lit',
-             pipeline=_pipeline(dict(type='LoadImage'), dict(type='SimulateLowLight', level='exlpose')))])
+             pipeline=_pipeline(dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='exlpose')))])
     config.update({name: None for name in ('val_cfg', 'val_dataloader', 'val_evaluator',
                                            'test_cfg', 'test_dataloader', 'test_evaluator')})
     config.default_hooks.checkpoint.update(save_best=None, interval=checkpoint_interval)

@@ -3,6 +3,7 @@
 A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose's geometric
 transforms take such a list as frames of one scene and move both alike.
 """
+import os.path as osp
 from typing import Callable, List, Optional, Sequence, Union
 
 import numpy as np
@@ -12,7 +13,7 @@ from mmpose.datasets.transforms import LoadImage, PackPoseInputs
 from mmpose.registry import TRANSFORMS
 
 from .lighting import LIGHTINGS, check_lighting
-
+from .pairing import image_size
 
 MOMENTUM_VIEW = 'momentum_view'
 """Input of the momentum teacher: the dark image without what :class:`OnStudent` does to it."""
@@ -22,16 +23,73 @@ class ImageError(ValueError):
     """An image cannot be read, or does not fit its partner."""
 
 
-def load_image(path: str, load: Callable[[dict], dict] = LoadImage().transform) -> np.ndarray:
-    """Load an image by a transform that takes and returns MMPose's ``results``.
+UNTURNED = 'color_ignore_orientation'
+"""mmcv's flag for the pixels of a file as they lie in it, which labels are of, whatever its EXIF data say."""
+
+
+def load_image(path: str, load: Callable[[dict], dict] = LoadImage(color_type=UNTURNED).transform) -> np.ndarray:
+    """Load an image, by default as labels see it: not turned by the orientation in its EXIF data.
+
+    Args:
+        path (str): The file.
+        load (Callable): A transform that takes and returns MMPose's ``results``.
+
+    Returns:
+        np.ndarray: By default (H, W, 3), uint8, BGR.
 
     Raises:
-        ImageError: If that fails for any reason; names the file.
+        ImageError: If that fails for any reason, or the file has more than 8 bits a channel; names the file.
     """
     try:
+        if osp.isfile(path):
+            image_size(path)
         return load(dict(img_path=path))['img']
     except Exception as error:
         raise ImageError(f'cannot read image {path}: {error}') from error
+
+
+def load_photograph(path: str) -> np.ndarray:
+    """Load an image that nobody has labelled, turned upright; else as :func:`load_image`."""
+    return load_image(path, LoadImage().transform)
+
+
+@TRANSFORMS.register_module()
+class LoadLabelledImage(LoadImage):
+    """Load an image so that its pixels are where its labels say.
+
+    Labels are of the pixels as they lie in the file, so the images of a data set, whose samples have an
+    ``img_id``, are not turned by the orientation in their EXIF data, as MMPose's ``LoadImage`` would. Images without
+    labels, as from ``MMPoseInferencer``, are turned upright. An image that is in ``img`` already stays.
+
+    Args:
+        **kwargs: As for :class:`mmpose.datasets.transforms.LoadImage`, without ``color_type``.
+
+    Raises:
+        ImageError: If a file cannot be read or has more than 8 bits a channel, or ``img`` was not loaded for a
+            data set and is not (H, W, 3) uint8.
+    """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(color_type='color', **kwargs)
+        self.unturned = LoadImage(color_type=UNTURNED, **kwargs)
+
+    def transform(self, results: dict) -> dict:
+        labelled = 'img_id' in results
+        if 'img' in results:
+            if not labelled:
+                check_pixels(results['img'])
+            return super().transform(results)
+        load = self.unturned.transform if labelled else super().transform
+        image = load_image(results['img_path'], load)
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+        return results
+
+
+def check_pixels(image: np.ndarray) -> None:
+    """Raise :class:`ImageError` unless an array is an image (H, W, 3) of uint8."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(f'an image is an array (H, W, 3) of uint8, 0 to 255, BGR; got {image.shape} of {image.dtype}: '
+                         'bring it into this form, or name the file')
 
 
 @TRANSFORMS.register_module()
@@ -43,11 +101,14 @@ class LoadPairedImages(LoadImage):
     of two (H, W, 3) uint8 BGR arrays; ``lighting``; ``img_shape``, ``ori_shape``.
 
     Args:
-        **kwargs: As for :class:`mmpose.datasets.transforms.LoadImage`.
+        **kwargs: As for :class:`LoadLabelledImage`, which it loads as.
 
     Raises:
         ImageError: If an image cannot be read or the two differ in size; names the files.
     """
+
+    def __init__(self, **kwargs) -> None:
+        super().__init__(color_type=UNTURNED, **kwargs)
 
     def transform(self, results: dict) -> dict:
         paths = [results['img_path'], results['well_lit_path']]

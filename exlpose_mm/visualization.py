@@ -1,4 +1,5 @@
 """What a person looks at: a dark image lifted, its well-lit partner beside it, skeletons."""
+import os.path as osp
 from typing import List, Optional, Sequence, Tuple
 
 import cv2
@@ -10,6 +11,7 @@ from mmpose.registry import VISUALIZERS
 from mmpose.structures import PoseDataSample, merge_data_samples
 from mmpose.visualization import PoseLocalVisualizer
 
+from .pairing import is_turned
 from .transforms import load_image
 
 
@@ -97,6 +99,7 @@ class LightingVisualizer(PoseLocalVisualizer):
                        draw_pred: bool = True, show: bool = False, wait_time: float = 0,
                        out_file: Optional[str] = None, kpt_thr: float = 0.3, step: int = 0, **kwargs) -> np.ndarray:
         """As MMPose's; ``image`` is (H, W, 3), uint8, RGB."""
+        image = _as_labelled(image, data_sample)
         self.plain.radius, self.plain.line_width = self.radius, self.line_width  # MMPoseInferencer sets them
         partner = data_sample.get('well_lit_path')
         panels = []
@@ -121,6 +124,14 @@ class LightingVisualizer(PoseLocalVisualizer):
             lifted[:height + 2, :width + 2] = 255
             lifted[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return lifted
+
+
+def _as_labelled(image: np.ndarray, sample: PoseDataSample) -> np.ndarray:
+    """A data set's image, RGB, as its joints see it: MMPose's hook has loaded it turned by its EXIF data."""
+    path = sample.get('img_path')
+    if sample.get('img_id') is None or not path or not osp.isfile(path) or not is_turned(path):
+        return image
+    return np.ascontiguousarray(load_image(path)[..., ::-1])
 
 
 def collate_people(infos: Sequence[dict]) -> PoseDataSample:
@@ -149,16 +160,16 @@ def draw_people(models: Sequence[torch.nn.Module], infos: Sequence[dict], crop: 
         set, else on the lifted image.
     """
     path, partner = infos[0]['img_path'], infos[0].get('well_lit_path')
-    dark = cv2.imread(path)
+    dark = load_image(path)
     lifted = lift(dark)
     boxes = np.concatenate([info['bbox'] for info in infos])
     window = _window(boxes, dark.shape[:2]) if crop else np.s_[:, :]
     line_width = max(1, round(max(dark[window].shape) / 200))
     panels = [dark]
     for model in models:
-        predicted = merge_data_samples(inference_topdown(model, path, boxes))
+        predicted = merge_data_samples(inference_topdown(model, dark, boxes))
         panels.append(draw_poses(lifted, predicted, model.dataset_meta, line_width=line_width))
-    labelled = lifted if partner is None else cv2.imread(partner)
+    labelled = lifted if partner is None else load_image(partner)
     panels.append(draw_poses(labelled, collate_people(infos), models[0].dataset_meta, ground_truth=True,
                              line_width=line_width))
     return np.hstack([panel[window] for panel in panels])

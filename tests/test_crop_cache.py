@@ -88,7 +88,7 @@ class TestSamples:
             np.testing.assert_array_equal(frame[frame > 0], whole[frame > 0])
 
     def test_of_one_lighting(self, exlpose_root, path):
-        steps = [dict(type='LoadImage'), *PIPELINES['cpn'][1:]]
+        steps = [dict(type='LoadLabelledImage'), *PIPELINES['cpn'][1:]]
         for lighting in ('low_light', 'well_lit'):
             whole = pairs(exlpose_root, steps, lighting=lighting)
             build(whole, path)
@@ -167,7 +167,7 @@ class TestBuilding:
 
     @pytest.mark.parametrize('lighting', ['paired', 'low_light'])
     def test_an_unreadable_image_is_named_and_the_rest_done(self, exlpose_root, path, lighting):
-        load_step = dict(type='LoadPairedImages' if lighting == 'paired' else 'LoadImage')
+        load_step = dict(type='LoadPairedImages' if lighting == 'paired' else 'LoadLabelledImage')
         dataset = pairs(exlpose_root, [load_step, *PIPELINES['cpn'][1:]], lighting=lighting)
         broken = Path(dataset.get_data_info(0)['img_path'])
         broken.write_bytes(broken.read_bytes()[:200])

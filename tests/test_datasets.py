@@ -3,6 +3,7 @@ import re
 import shutil
 import struct
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -43,12 +44,10 @@ def edit_annotations(root, name, change):
     path.write_text(json.dumps(content))
 
 
-PIXEL = cv2.imencode('.png', np.zeros((1, 1, 3), np.uint8))[1].tobytes()
-
-
-def write_pixel(path):
-    """The smallest file that is an image."""
-    path.write_bytes(PIXEL)
+@lru_cache(maxsize=None)
+def blank(width, height):
+    """A black image's file."""
+    return cv2.imencode('.png', np.zeros((height, width, 3), np.uint8))[1].tobytes()
 
 
 def invariant(path):
@@ -89,7 +88,7 @@ def _write_ocn(root, annotation_folder, image_folder, named, on_disk):
     person = person_annotation(0, 7, (10, 10, 40, 60))
     content = coco_file([(7, f'{named}/night.JPG', [person])])
     (root / annotation_folder / 'ExLPose-OC_test_A7M3.json').write_text(json.dumps(content))
-    write_pixel(root / image_folder / on_disk / 'night.JPG')
+    (root / image_folder / on_disk / 'night.JPG').write_bytes(blank(128, 96))
 
 
 @pytest.mark.parametrize('short, long', LONG.items())
@@ -507,7 +506,7 @@ def test_ocn_without_camera_name(tmp_path):
 @pytest.mark.parametrize('split, people', OFFICIAL_PEOPLE.items())
 @pytest.mark.parametrize('lighting', ['low_light', 'well_lit'])
 def test_official_counts(official_dir, tmp_path, split, people, lighting):
-    """The official annotation files name bright images; pixels stand for the images."""
+    """The official annotation files name bright images; black ones stand for them."""
     source = official_dir / f'ExLPose_test_{LONG[split]}.json'
     shutil.copy(source, tmp_path)
     _touch_images(tmp_path, json.loads(source.read_text())['images'], lighting)
@@ -524,7 +523,7 @@ def _touch_images(root, entries, lighting):
         if lighting == 'low_light':
             head, tail = name.split('__gain_')
             name = f'{head.replace("_bright_", "_dark_")}__gain_6.60_{tail.split("_", 1)[1]}'
-        write_pixel(folder / name)
+        (folder / name).write_bytes(blank(entry['width'], entry['height']))
 
 
 def test_official_night_photographs(official_dir, tmp_path):
@@ -532,7 +531,8 @@ def test_official_night_photographs(official_dir, tmp_path):
     shutil.copy(source, tmp_path)
     (tmp_path / 'A7M3').mkdir()
     for image in json.loads(source.read_text())['images']:
-        write_pixel(tmp_path / 'A7M3' / Path(image['file_name']).name)
+        path = tmp_path / 'A7M3' / Path(image['file_name']).name
+        path.write_bytes(blank(image['width'], image['height']))
     dataset = ExLPoseOCNDataset(data_root=str(tmp_path), test_mode=True)
     assert len(dataset) == 466
     assert len({s['img_path'] for s in samples(dataset)}) == 180

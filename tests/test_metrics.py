@@ -36,7 +36,7 @@ def sample(annotation, split, keypoints, scores):
     box = np.array([[x, y, x + w, y + h]], np.float32)
     return dict(
         id=annotation['id'], img_id=annotation['image_id'], img_path='a.png', split=split,
-        category_id=1, raw_ann_info=annotation, ori_shape=(1198, 1919),
+        category_id=1, raw_ann_info=annotation,
         gt_instances=dict(bboxes=box, bbox_scores=np.ones(1, np.float32),
                           bbox_scales=np.array([[w, h]])),
         pred_instances=dict(keypoints=np.asarray(keypoints, float)[None], bboxes=box,

@@ -19,7 +19,7 @@ train_pipeline = [
     dict(type='PackPairedInputs')
 ]
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadLabelledImage'),
     dict(type='TagLighting'),
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
     dict(type='CPNCrop', input_size=small_codec['input_size']),

@@ -17,7 +17,7 @@ train_pipeline = [
 ]
 # Starts from a loaded or an unloaded image, so that MMPoseInferencer can use it as it is.
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadLabelledImage'),
     dict(type='TagLighting'),
     test_crop,
     dict(type='PackPairedInputs')

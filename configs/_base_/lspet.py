@@ -18,7 +18,7 @@ codec = dict(
 train_darkness = (0.4, 12.0)
 
 train_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadLabelledImage'),
     dict(type='SimulateLowLight', level=train_darkness),
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
     dict(type='GetBBoxCenterScale'),
@@ -30,7 +30,7 @@ train_pipeline = [
 ]
 # Starts from a loaded or an unloaded image, so that MMPoseInferencer can use it as it is.
 test_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadLabelledImage'),
     dict(type='TagLighting'),
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
     dict(type='GetBBoxCenterScale'),
@@ -53,9 +53,9 @@ train_dataloader = dict(
 # The same people once per darkness and once well lit.
 test_set = dict(ann_file='annotations/lspet14_val.json', test_mode=True, **dataset)
 darken = [
-    [dict(type='LoadImage'), dict(type='SimulateLowLight', level='normal', paired=False)],
-    [dict(type='LoadImage'), dict(type='SimulateLowLight', level='hard', paired=False)],
-    [dict(type='LoadImage'), dict(type='SimulateLowLight', level='extreme', paired=False)],
+    [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='normal', paired=False)],
+    [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='hard', paired=False)],
+    [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='extreme', paired=False)],
     [dict(type='TagLighting', lighting='well_lit')],
 ]
 val_dataloader = dict(

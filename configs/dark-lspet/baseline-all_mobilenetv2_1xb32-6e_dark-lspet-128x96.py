@@ -37,9 +37,9 @@ ann_file = 'ExLPose_test_WL.json'
 test_set = dict(
     type='ExLPoseDataset', data_root=data_root, lighting='well_lit', ann_file=ann_file, test_mode=True)
 darken = [
-    [dict(type='LoadImage'), dict(type='SimulateLowLight', level='exlpose-normal', paired=False)],
-    [dict(type='LoadImage'), dict(type='SimulateLowLight', level='exlpose-hard', paired=False)],
-    [dict(type='LoadImage'), dict(type='SimulateLowLight', level='exlpose-extreme', paired=False)],
+    [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='exlpose-normal', paired=False)],
+    [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='exlpose-hard', paired=False)],
+    [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='exlpose-extreme', paired=False)],
 ]
 val_dataloader = dict(
     dataset=dict(

@@ -24,7 +24,7 @@ inputs = ['low_light', 'well_lit', 'momentum_view']
 momentum_view = _base_.train_pipeline[1]
 thin_student = _base_.train_pipeline[2]
 labelled_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadLabelledImage'),
     dict(type='ELLA'),
     momentum_view,
     *_base_.after_loading[:-1],
@@ -36,7 +36,7 @@ cut_outs = dict(
     cutout_ratio=[(0.1, 0.1), (0.2, 0.2), (0.3, 0.2)],
     fill_in=(102, 102, 102))
 unlabelled_pipeline = [
-    dict(type='LoadImage'),
+    dict(type='LoadLabelledImage'),
     momentum_view,
     thin_student,
     *_base_.after_loading[:-2],
