@@ -40,7 +40,7 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> Dict[
     _check_unique(path, 'file_name', (image['file_name'] for image in content['images']))
     images = {image['id']: image for image in content['images']}
     for person in content['annotations']:
-        problem = _problem(person, images.get(person['image_id']), joints, unlabelled)
+        problem = person_problem(person, images.get(person['image_id']), joints, unlabelled)
         if problem:
             raise DatasetError(f'{path}: annotation {person["id"]} {problem}; correct it or take it out')
     return {image['file_name']: (image['width'], image['height']) for image in content['images']}
@@ -70,8 +70,8 @@ def _check_unique(path: str, what: str, values: Iterable) -> None:
                            'all but one would be lost or count twice')
 
 
-def _problem(person: dict, image: Optional[dict], joints: int, unlabelled: bool) -> Optional[str]:
-    """What is wrong with a person; None if nothing is."""
+def person_problem(person: dict, image: Optional[dict], joints: int, unlabelled: bool = False) -> Optional[str]:
+    """What is wrong with an annotation of an image (None if it is not listed); None if nothing is."""
     if image is None:
         return f'is of the image {person["image_id"]!r}, which the file does not list'
     keypoints = person.get('keypoints')

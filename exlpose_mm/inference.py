@@ -16,7 +16,7 @@ from torch import nn
 from .deployment import force_lighting
 from .fitting import load_fitting
 from .lighting import check_lighting
-from .transforms import ImageError, load_photograph
+from .transforms import ImageError, load_8_bits
 from .visualization import draw_poses, is_dark, lift
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -122,7 +122,7 @@ def _check_different(names: Sequence[str], key: Callable[[str], str], what: str)
 
 def _read(path: str) -> Frame:
     try:
-        return Frame(osp.basename(path), load_photograph(path))
+        return Frame(osp.basename(path), load_8_bits(path))
     except ImageError as error:
         return Frame(osp.basename(path), None, ' '.join(str(error).split()))
 

@@ -10,6 +10,7 @@ import math
 import multiprocessing
 import os
 import os.path as osp
+import re
 import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
@@ -22,8 +23,10 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Un
 import cv2
 import numpy as np
 from mmengine.fileio import load
+from mmengine.logging import MMLogger
 from mmengine.utils import ProgressBar
 
+from .annotations import person_problem
 from .camera import LEVELS, PRESETS, camera_of
 from .darkening import SimulateLowLight
 from .datasets import JOINTS, PAIR_FILE
@@ -129,12 +132,7 @@ def plan(settings: Settings) -> List[dict]:
     for level in settings.levels:
         SimulateLowLight(level)
     content = _load(settings.ann_file)
-    joints = joint_sources(content['categories'], settings.ann_file)
-    people: Dict[int, list] = {}
-    for annotation in content['annotations']:
-        if annotation.get('keypoints') and not annotation.get('iscrowd'):
-            person = _person(annotation, joints, settings.ann_file)
-            people.setdefault(annotation['image_id'], []).append(person)
+    people = _people(content, settings.ann_file)
     images = sorted((image for image in content['images'] if image['id'] in people),
                     key=lambda image: image['id'])
     if not images:
@@ -164,6 +162,61 @@ def _scaled(person: dict, scale: np.ndarray) -> dict:
     keypoints[labelled, :2] = (keypoints[labelled, :2] + 0.5) * scale - 0.5
     bbox = np.float64(person['bbox']) * np.tile(scale, 2)
     return dict(person, keypoints=keypoints.tolist(), bbox=bbox.tolist())
+
+
+def _people(content: dict, ann_file: str) -> Dict[int, List[dict]]:
+    """The people of each image id whom our data sets can use; logs what is left out."""
+    category = person_category(content['categories'], ann_file)
+    joints = joint_sources([category], ann_file)
+    images = {image['id']: image for image in content['images']}
+    people: Dict[int, list] = {}
+    left_out: Dict[str, list] = {}
+    for annotation in content['annotations']:
+        kind, person = _kind(annotation, category), None
+        if not kind:
+            person = _person(annotation, joints, ann_file)
+            problem = _problem(person, annotation, images)
+            kind = problem and 'that a data set would refuse'
+        if kind:
+            detail = f' {problem}' if person else ''
+            left_out.setdefault(kind, []).append(f'{annotation.get("id")}{detail}')
+        else:
+            people.setdefault(annotation['image_id'], []).append(person)
+    if left_out:
+        MMLogger.get_current_instance().warning(f'{ann_file}: left out are ' + '; '.join(
+            f'{len(found)} annotations {kind} (the first is {found[0]})' for kind, found in left_out.items()))
+    return people
+
+
+def _kind(annotation: dict, category: dict) -> str:
+    """What an annotation is instead of a person with joints; empty if it is one."""
+    if annotation.get('category_id', category['id']) != category['id']:
+        return f'of another category than {category.get("name")!r}'
+    if annotation.get('iscrowd'):
+        return 'of crowds'
+    return '' if annotation.get('keypoints') else 'without keypoints'
+
+
+def _problem(person: dict, annotation: dict, images: Dict[int, dict]) -> Optional[str]:
+    flat = dict(annotation, keypoints=np.ravel(person['keypoints']).tolist())
+    image = images.get(annotation['image_id'])
+    return (person_problem(flat, image, len(JOINTS))
+            or person_problem(flat, image, len(JOINTS), unlabelled=True))  # looks at every box
+
+
+def person_category(categories: Sequence[dict], ann_file: str) -> dict:
+    """The category of people: the one of that name, else the only one, or the only one with joints.
+
+    Raises:
+        PairMakingError: If it is not clear which.
+    """
+    named = [category for category in categories if str(category.get('name')).lower() == 'person']
+    jointed = [category for category in categories if category.get('keypoints')]
+    for found in (named, jointed, categories):
+        if len(found) == 1 and 'id' in found[0]:
+            return found[0]
+    raise PairMakingError(f"{ann_file}: which category are people? None, or more than one, is called 'person': "
+                          f'{[category.get("name") for category in categories]}')
 
 
 def _names(split: str, image_id: int) -> Dict[str, str]:
@@ -216,7 +269,7 @@ def _person(annotation: dict, joints: Sequence[Optional[Tuple[int, ...]]], ann_f
         raise PairMakingError(f'{ann_file}: annotation {annotation.get("id")} has '
                               f'{len(annotation["keypoints"]) / 3:g} keypoints, too few for its joints')
     labels = np.float64(annotation['keypoints']).reshape(-1, 3)
-    return dict(keypoints=[_joint(labels, sources) for sources in joints], bbox=annotation['bbox'])
+    return dict(keypoints=[_joint(labels, sources) for sources in joints], bbox=annotation.get('bbox'))
 
 
 def _joint(labels: np.ndarray, sources: Optional[Tuple[int, ...]]) -> List[float]:

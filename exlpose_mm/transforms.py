@@ -38,19 +38,22 @@ def load_image(path: str, load: Callable[[dict], dict] = LoadImage(color_type=UN
         np.ndarray: By default (H, W, 3), uint8, BGR.
 
     Raises:
-        ImageError: If that fails for any reason, or the file has more than 8 bits a channel; names the file.
+        ImageError: If that fails for any reason; names the file.
     """
     try:
-        if osp.isfile(path):
-            image_size(path)
         return load(dict(img_path=path))['img']
     except Exception as error:
         raise ImageError(f'cannot read image {path}: {error}') from error
 
 
-def load_photograph(path: str) -> np.ndarray:
-    """Load an image that nobody has labelled, turned upright; else as :func:`load_image`."""
-    return load_image(path, LoadImage().transform)
+def load_8_bits(path: str, load: Callable[[dict], dict] = LoadImage().transform) -> np.ndarray:
+    """As :func:`load_image`, but turned upright by default, and a file of more than 8 bits a channel is refused."""
+    try:
+        if osp.isfile(path):
+            image_size(path)
+    except ValueError as error:
+        raise ImageError(f'cannot read image {path}: {error}') from error
+    return load_image(path, load)
 
 
 @TRANSFORMS.register_module()
@@ -80,7 +83,7 @@ class LoadLabelledImage(LoadImage):
                 check_pixels(results['img'])
             return super().transform(results)
         load = self.unturned.transform if labelled else super().transform
-        image = load_image(results['img_path'], load)
+        image = load_8_bits(results['img_path'], load)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ from exlpose_mm import ExLPoseDataset, SimulateLowLight
 from exlpose_mm.camera import PRESETS
 from exlpose_mm.datasets import JOINTS
 from exlpose_mm.layout import write_file
-from exlpose_mm.pair_making import PairMakingError, Settings, joint_sources, make_pairs, plan
+from exlpose_mm.pair_making import PairMakingError, Settings, joint_sources, make_pairs, person_category, plan
 
 TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'make_pairs.py'
 COCO = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder', 'right_shoulder',
@@ -162,6 +163,61 @@ class TestJoints:
     def test_other_joints_are_refused(self):
         with pytest.raises(PairMakingError, match="x.json.*'left_shoulder'"):
             joint_sources([dict(keypoints=['nose', 'tail'])], 'x.json')
+
+
+class TestCategories:
+    """COCO files with more than people in them."""
+
+    @staticmethod
+    def mixed(content):
+        """A dog first, with joints of its own; people of category 5; a crowd; boxes that cannot be."""
+        person, = content['categories']
+        person.update(id=5)
+        dog = dict(id=2, name='dog', keypoints=['nose', 'tail'])
+        content['categories'] = [dog, dict(id=3, name='lamp'), person]
+        for annotation in content['annotations']:
+            annotation['category_id'] = 5
+        first = content['annotations'][0]
+        content['annotations'] += [
+            dict(first, id=90, category_id=2, keypoints=[3, 4, 2, 5, 6, 2]), dict(first, id=91, iscrowd=1),
+            dict(first, id=92, bbox=[5, 5, 0, 0]), dict(first, id=93, bbox=[900, 5, 9, 9]), dict(first, id=94, bbox=None),
+            dict(id=95, image_id=0, category_id=3, bbox=[1, 1, 2, 2])]
+
+    def test_only_people_whom_the_data_set_takes_are_written(self, source, tmp_path):
+        edit(source, self.mixed)
+        assert make_pairs(settings(source), str(tmp_path / 'out')) == (4, [])
+        written = json.loads((tmp_path / 'out/Annotations/ExLPose_train_LL.json').read_text())['annotations']
+        assert [annotation['image_id'] for annotation in written] == [0, 10, 20, 30]
+        for annotation in written:
+            joints = dict(zip(JOINTS, np.reshape(annotation['keypoints'], (14, 3)).tolist()))
+            assert joints['left_shoulder'] == [5, 10, 2] and joints['right_ankle'] == [16, 32, 2]
+        for unlabelled in (False, True):
+            assert len(ExLPoseDataset(data_root=str(tmp_path / 'out'), unlabelled=unlabelled)) == 4
+
+    def test_what_is_left_out_is_said(self, source, monkeypatch):
+        said = []
+        monkeypatch.setattr('exlpose_mm.pair_making.MMLogger.get_current_instance',
+                            lambda: SimpleNamespace(warning=said.append))
+        edit(source, self.mixed)
+        plan(settings(source))
+        line, = said
+        for part in ("2 annotations of another category than 'person' (the first is 90)", '1 annotations of crowds',
+                     '3 annotations that a data set would refuse (the first is 92 has a box without area: [5, 5, 0, 0])'):
+            assert part in line
+
+    @pytest.mark.parametrize('categories, found', [
+        ([dict(id=1, name='dog'), dict(id=2, name='Person')], 2),
+        ([dict(id=1, name='dog'), dict(id=2, name='pedestrian', keypoints=['neck'])], 2),
+        ([dict(id=3, name='pedestrian')], 3)])
+    def test_who_is_a_person(self, categories, found):
+        assert person_category(categories, 'x.json')['id'] == found
+
+    @pytest.mark.parametrize('categories', [
+        [dict(id=1, name='dog'), dict(id=2, name='pedestrian')], [dict(id=1, name='person'), dict(id=2, name='person')],
+        [dict(name='person')]])
+    def test_who_is_a_person_is_not_guessed(self, categories):
+        with pytest.raises(PairMakingError, match="x.json: which category are people.*'pe"):
+            person_category(categories, 'x.json')
 
 
 class TestBadInput:
