@@ -4,7 +4,7 @@ Without this MMPose's reader would fail far from the cause, or leave people out 
 """
 from collections import Counter
 from numbers import Integral, Real
-from typing import Dict, Iterable, Optional, Tuple
+from typing import Dict, Iterable, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.fileio import load
@@ -15,6 +15,8 @@ from .pairing import DatasetError
 SCHEMA = dict(
     images=dict(id=Integral, file_name=str, width=Real, height=Real),
     annotations=dict(id=Integral, image_id=Integral, category_id=Integral))
+LARGEST = 20
+"""Times the frame's sides that a box may have: the crop of a larger one would not fit into memory."""
 
 
 def check_annotations(path: str, joints: int, unlabelled: bool = False) -> Dict[str, Tuple[int, int]]:
@@ -79,7 +81,7 @@ def person_problem(person: dict, image: Optional[dict], joints: int, unlabelled:
         return None
     size = np.array([image['width'], image['height']])
     if unlabelled:
-        return _box_problem(person, size)
+        return box_problem(person, size)
     if len(keypoints) != 3 * joints:
         return f'has {len(keypoints) / 3:g} keypoints, expected {joints}'
     places = _numbers(keypoints, (joints, 3))
@@ -90,10 +92,12 @@ def person_problem(person: dict, image: Optional[dict], joints: int, unlabelled:
         return None
     if not ((labelled >= 0) & (labelled <= size)).all(axis=1).any():
         return f'has no labelled keypoint inside its frame of {size.tolist()}'
-    return _box_problem(person, size)
+    return box_problem(person, size)
 
 
-def _box_problem(person: dict, size: np.ndarray) -> Optional[str]:
+def box_problem(person: dict, size: Sequence[float]) -> Optional[str]:
+    """What is wrong with the ``bbox`` of a person or a detection in a frame of this size (w, h); None if nothing is."""
+    size = np.asarray(size)
     box = _numbers(person.get('bbox'), (2, 2))
     if box is None:
         return f'has no box of four numbers (x, y, width, height): {person.get("bbox")!r}'
@@ -102,7 +106,24 @@ def _box_problem(person: dict, size: np.ndarray) -> Optional[str]:
         return f'has a box without area: {person["bbox"]}'
     if (corner >= size).any() or (corner + extent <= 0).any():
         return f'has a box outside its frame of {size.tolist()}: {person["bbox"]}'
+    if (extent > LARGEST * size).any():
+        return f'has a box of more than {LARGEST} times its frame of {size.tolist()}: {person["bbox"]}'
     return None
+
+
+def person_category(categories: Sequence[dict], path: str) -> dict:
+    """The category of people: the one of that name, else the only one, or the only one with joints.
+
+    Raises:
+        DatasetError: If it is not clear which; names the file.
+    """
+    named = [category for category in categories if str(category.get('name')).lower() == 'person']
+    jointed = [category for category in categories if category.get('keypoints')]
+    for found in (named, jointed, categories):
+        if len(found) == 1 and 'id' in found[0]:
+            return found[0]
+    raise DatasetError(f"{path}: which category are people? None, or more than one, is called 'person': "
+                       f'{[category.get("name") for category in categories]}')
 
 
 def _numbers(values, shape) -> Optional[np.ndarray]:

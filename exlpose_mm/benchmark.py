@@ -25,7 +25,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.fileio import dump
 from mmengine.registry import DefaultScope
-from mmpose.registry import DATASETS, MODELS
+from mmpose.registry import DATASETS
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
@@ -36,7 +36,7 @@ from .deployment import change_dicts, plain_config
 from .hooks import keep_heap
 from .lighting import LIGHTINGS, lighting, tap
 from .metrics import LightingCocoMetric
-from .model_zoo import strip_init_cfg
+from .model_zoo import build_model
 
 Task = Callable[[], object]
 SAMPLES = 8
@@ -285,14 +285,6 @@ def looped_gram(low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> List
         for a, b in zip(low.flatten(2), well.detach().flatten(2)):
             losses.append(((b @ b.T - a @ a.T)**2).mean() / positions**2 / len(low) / len(low_light))
     return losses
-
-
-def build_model(config: dict) -> nn.Module:
-    """A model with random weights, which needs no download."""
-    config = Config(dict(model=config)).model
-    strip_init_cfg(config)
-    with DefaultScope.overwrite_default_scope('mmpose'):
-        return MODELS.build(config)
 
 
 def build_dataset(config: Config, **pack):

@@ -2,9 +2,12 @@
 import os
 import os.path as osp
 import runpy
+import signal
 import sys
-from argparse import ArgumentParser
-from typing import Iterable, List, Optional, Tuple
+from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Iterable, Iterator, List, Optional, Tuple
 
 import mmpose
 
@@ -42,6 +45,31 @@ def export_variables(argv: Iterable[str]) -> List[str]:
     if rest and rest[-1] == '--cfg-options':
         rest.pop()
     return rest
+
+
+def count(text: str) -> int:
+    """A whole number that is not negative, as argparse's ``type``."""
+    number = int(text)
+    if number < 0:
+        raise ArgumentTypeError(f'{number} is negative')
+    return number
+
+
+def printable_output() -> None:
+    """Have names and signs that the terminal's encoding lacks printed as escapes, not end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
+
+
+@contextmanager
+def exiting_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise ``SystemExit`` inside of the block, so that what is open is finished."""
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def split_name(argument: str) -> Tuple[Optional[str], str]:

@@ -4,7 +4,8 @@ The releases unpack into several folder layouts; files are found in each of them
 are. Legend of shapes: K = 14 joints.
 """
 import os.path as osp
-from typing import Dict, List, Optional, Tuple
+from numbers import Integral, Real
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 from mmengine.fileio import load
@@ -14,7 +15,7 @@ from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import DATASETS
 from mmpose.structures.bbox import bbox_xywh2xyxy
 
-from .annotations import check_annotations
+from .annotations import box_problem, check_annotations
 from .crop_cache import CropCache
 from .lighting import LIGHTINGS
 from .pairing import (LONG_SPLITS, SHORT_SPLITS, DatasetError, ImageFinder, MissingFileError,
@@ -74,11 +75,21 @@ def _check_detections(bbox_file: str, ann_file: str) -> None:
         raise DatasetError(f'{bbox_file}: expected a list of COCO detections with the keys {keys}')
     if not any(d['category_id'] == 1 for d in detections):
         raise DatasetError(f'{bbox_file} has no detection of a person (category_id 1)')
-    known = {image['id'] for image in load(ann_file)['images']}
-    unknown = sorted({d['image_id'] for d in detections} - known, key=str)
+    sizes = {image['id']: (image['width'], image['height']) for image in load(ann_file)['images']}
+    unknown = [d['image_id'] for d in detections if not isinstance(d['image_id'], Integral) or d['image_id'] not in sizes]
     if unknown:
         raise DatasetError(f'{bbox_file}: {len(unknown)} image ids, such as {unknown[0]!r}, are not in '
                            f'{ann_file}; make it from the same annotation file')
+    for number, detection in enumerate(detections):
+        problem = detection['category_id'] == 1 and (
+            box_problem(detection, sizes[detection['image_id']]) or _score_problem(detection['score']))
+        if problem:
+            raise DatasetError(f'{bbox_file}: detection {number} {problem}; leave it out')
+
+
+def _score_problem(score: Any) -> Optional[str]:
+    number = isinstance(score, Real) and np.isfinite(score)
+    return None if number and score > 0 else f'has the score {score!r}, not a positive number'
 
 
 @DATASETS.register_module()
@@ -119,7 +130,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             :func:`~exlpose_mm.annotations.check_annotations` wants it, a path in it leads out of
             the data root, an image's header cannot be read, says 16 bits or another size than annotated, its EXIF
             data would have the pipeline turn it, nobody has a labelled joint, or ``bbox_file`` is no list
-            of people in this file's images.
+            of people in this file's images, with boxes in the frame and positive scores.
         CropCacheError: If the crop cache is missing, or does not hold these people, these files or
             all that the pipeline reads.
     """

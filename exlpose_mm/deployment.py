@@ -6,9 +6,10 @@ from mmengine.config import Config
 from mmpose.apis.inference import dataset_meta_from_config
 from torch import Tensor
 
-from .checkpoints import CheckpointError, load_weights, save_checkpoint
+from .checkpoints import CheckpointError, differences, listed, load_weights, save_checkpoint
 from .fitting import TRAINING_ONLY
 from .lighting import LIGHTINGS, check_lighting
+from .model_zoo import build_model
 
 
 def deploy(config: Config, checkpoint: Union[str, Path], folder: Union[str, Path],
@@ -34,6 +35,11 @@ def deploy(config: Config, checkpoint: Union[str, Path], folder: Union[str, Path
     """
     plain = plain_config(config, name)
     state_dict = plain_state_dict(load_weights(checkpoint), name)
+    shapes = {key: value.shape for key, value in build_model(plain.model).state_dict().items()}
+    problems = listed(differences(state_dict, shapes))
+    if problems:
+        raise CheckpointError(f'{checkpoint} is not of the model of this config; use the config it was trained with:\n'
+                              f'  {problems}')
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     plain.dump(folder / 'config.py')

@@ -1,5 +1,6 @@
 """Poses in anybody's images: files, folders, videos, a webcam."""
 import glob
+import json
 import os.path as osp
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,18 @@ from mmpose.apis import inference_topdown, init_model
 from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
+from .annotations import box_problem, person_category
 from .deployment import force_lighting
 from .fitting import load_fitting
+from .layout import write_file
 from .lighting import check_lighting
 from .transforms import ImageError, load_8_bits
 from .visualization import draw_poses, is_dark, lift
 
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
+OTHERS = ('.heic', '.heif', '.gif', '.avif', '.jxl', '.jp2', '.dng', '.arw', '.cr2', '.cr3', '.nef', '.raw')
+"""Pictures that are not read; nor are videos among other files."""
 Boxes = Callable[[np.ndarray, str], np.ndarray]
 """A frame, BGR, and its name to people's boxes (N, 4), x1 y1 x2 y2 in pixels."""
 
@@ -59,16 +64,21 @@ class Source:
     Args:
         source (str): A path; a pattern with ``*``, ``?`` or ``[``; or the index of a webcam.
 
+    Attributes:
+        left_out (list[str]): A line for each file of a folder or glob that is a picture or a video, but not read.
+
     Raises:
         SourceError: If there is no such file, no image in it, or it is no video.
     """
 
     def __init__(self, source: str) -> None:
-        self.source, self.capture, self.paths = source, None, []
+        self.source, self.capture, self.paths, self.left_out = source, None, [], []
         webcam = source.isdigit() and not osp.exists(source)
         if webcam or Path(source).suffix.lower() in VIDEOS:
             if not webcam and not osp.isfile(source):
                 raise SourceError(f'no file {source!r}')
+            if not _is_utf_8(source):
+                raise SourceError(f'the name {source!r} is not UTF-8; rename the video')
             self.capture = cv2.VideoCapture(int(source) if webcam else source)
             if not self.capture.isOpened():
                 raise SourceError(f'{"webcam " * webcam}{source} cannot be opened as a video')
@@ -80,7 +90,10 @@ class Source:
         if osp.isfile(self.source):
             return [self.source]
         inside = osp.join(glob.escape(self.source), '*') if osp.isdir(self.source) else self.source
-        paths = sorted(path for path in glob.glob(inside, recursive=True) if Path(path).suffix.lower() in IMAGES)
+        paths = sorted(glob.glob(inside, recursive=True))
+        self.left_out = [f'{path}: not read among other files; known are {", ".join(IMAGES)}' for path in paths
+                         if Path(path).suffix.lower() in (*OTHERS, *VIDEOS)]
+        paths = [path for path in paths if Path(path).suffix.lower() in IMAGES]
         if not paths:
             raise SourceError(f'no image in {self.source!r}; known are {", ".join(IMAGES)}, videos '
                               f'{", ".join(VIDEOS)}, and a number for a webcam')
@@ -109,6 +122,11 @@ class Source:
         while there:
             yield Frame(f'{index:06d}', image)
             index, (there, image) = index + 1, self.capture.read()
+
+
+def _is_utf_8(name: str) -> bool:
+    """Whether a file's name is; what is not has come as surrogates, on which OpenCV crashes."""
+    return not any('\ud800' <= letter <= '\udfff' for letter in name)
 
 
 def _check_different(names: Sequence[str], key: Callable[[str], str], what: str) -> None:
@@ -164,15 +182,21 @@ def whole_image(image: np.ndarray, name: str) -> np.ndarray:
 def boxes_from_file(path: str) -> Boxes:
     """People's boxes of a COCO-style annotation file, by the images' file names.
 
+    Crowds, and if the file lists categories all but people, are left out.
+
     Raises:
-        SourceError: If it is none.
+        SourceError: If it is none, or it is not clear which category are people.
     """
     try:
         content = load(path)
         files = [image['file_name'] for image in content['images']]
         names = {image['id']: osp.basename(name) for image, name in zip(content['images'], files)}
         boxes: Dict[str, list] = {name: [] for name in names.values()}
+        listed = content.get('categories')
+        category = listed and person_category(listed, path)['id']
         for person in content['annotations']:
+            if person.get('iscrowd') or (category and person['category_id'] != category):
+                continue
             x, y, width, height = person['bbox']
             boxes[names[person['image_id']]].append([x, y, x + width, y + height])
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -188,8 +212,23 @@ def boxes_from_file(path: str) -> Boxes:
 
 
 def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray) -> PoseDataSample:
-    """The people of a frame in one sample, without ``pred_instances`` if there are no boxes."""
-    return merge_data_samples(inference_topdown(model, image, boxes)) if len(boxes) else PoseDataSample()
+    """The people of a frame in one sample, without ``pred_instances`` if there are no boxes.
+
+    Raises:
+        SourceError: If a box (x1, y1, x2, y2) is not of numbers, has no area or lies outside of the frame, or
+            the prediction is not of numbers.
+    """
+    for box in np.reshape(boxes, (-1, 4)).astype(float):
+        problem = box_problem(dict(bbox=[*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]), image.shape[1::-1])
+        if problem:
+            raise SourceError(f'a person {problem}')
+    if not len(boxes):
+        return PoseDataSample()
+    poses = merge_data_samples(inference_topdown(model, image, boxes))
+    found = poses.pred_instances
+    if not (np.isfinite(found.keypoints).all() and np.isfinite(found.keypoint_scores).all()):
+        raise SourceError('the predicted joints are not numbers: is something wrong with the weights?')
+    return poses
 
 
 def draw(image: np.ndarray, poses: PoseDataSample, metainfo: dict) -> np.ndarray:
@@ -201,7 +240,11 @@ def draw(image: np.ndarray, poses: PoseDataSample, metainfo: dict) -> np.ndarray
 
 
 class Predictions:
-    """Poses as the content of a COCO-style file; the third number of a joint is its score."""
+    """Poses as the content of a COCO-style file; the third number of a joint is its score.
+
+    Args:
+        metainfo (dict): The model's ``dataset_meta``.
+    """
 
     def __init__(self, metainfo: dict) -> None:
         names = [metainfo['keypoint_id2name'][i] for i in range(metainfo['num_keypoints'])]
@@ -220,6 +263,15 @@ class Predictions:
                 keypoints=np.column_stack([keypoints, scores]).astype(float).round(3).ravel().tolist()))
 
 
+    def write(self, path: Union[str, Path]) -> None:
+        """Write the file whole, in place of what has its name.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        write_file(Path(path), json.dumps(self.content, indent=1, allow_nan=False).encode())
+
+
 def _people(poses: PoseDataSample) -> Sequence[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
     if 'pred_instances' not in poses:
         return ()
@@ -235,7 +287,7 @@ class Writer:
         source (Source): What the frames come from.
 
     Raises:
-        SourceError: If it would write over what it reads.
+        SourceError: If it would write over what it reads, or a video's folder has a name that is not UTF-8.
     """
 
     VIDEO = 'poses.mp4'
@@ -247,6 +299,8 @@ class Writer:
         both = {Path(path).resolve() for path in read} & {(self.folder / name).resolve() for name in written}
         if both:
             raise SourceError(f'{min(both)} would be written over; name another folder for the results')
+        if source.is_video and not _is_utf_8(str(folder)):
+            raise SourceError(f'the name {str(folder)!r} is not UTF-8; name another folder for the video')
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, picture: np.ndarray) -> None:
@@ -257,8 +311,7 @@ class Writer:
         """
         if not self.source.is_video:
             path = self.folder / f'{Path(name).stem}.png'
-            if not cv2.imwrite(str(path), picture):
-                raise OSError(f'cannot write {path}')
+            write_file(path, cv2.imencode('.png', picture)[1].tobytes())
             return
         if self.video is None:
             self.size = picture.shape[1::-1]

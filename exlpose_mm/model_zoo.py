@@ -8,7 +8,9 @@ import torch
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.fileio import load
+from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
+from torch import nn
 
 PAPER_METRIC = 'AP (paper)'
 """Name in ``metafile.yml`` of a number that is the paper's own, not measured with this code."""
@@ -42,6 +44,14 @@ def strip_init_cfg(config) -> None:
     for value in config:
         if isinstance(value, (dict, list, tuple)):
             strip_init_cfg(value)
+
+
+def build_model(config: dict) -> nn.Module:
+    """A model with random weights, which needs no download."""
+    config = Config(dict(model=config)).model
+    strip_init_cfg(config)
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return MODELS.build(config)
 
 
 def shipped_configs(root: Path) -> List[Path]:

@@ -10,11 +10,12 @@ from mmengine.config import Config
 from mmpose.models.heads import RTMCCHead, SimCCHead
 from torch import Tensor, nn
 
-from .benchmark import Ratio, build_model, compare
+from .benchmark import Ratio, compare
 from .checkpoints import CheckpointError, load_weights, replacing
 from .deployment import plain_config, plain_state_dict
 from .heads import CPNHead
 from .lighting import check_lighting
+from .model_zoo import build_model
 
 OPSET = 13
 

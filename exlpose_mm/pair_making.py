@@ -26,7 +26,7 @@ from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from mmengine.utils import ProgressBar
 
-from .annotations import person_problem
+from .annotations import person_category, person_problem
 from .camera import LEVELS, PRESETS, camera_of
 from .darkening import SimulateLowLight
 from .datasets import JOINTS, PAIR_FILE
@@ -97,6 +97,7 @@ def make_pairs(settings: Settings, root: str, workers: int = 0,
         PairMakingError: If the annotation file is none, has no people or other joints, a setting
             is wrong, ``root`` holds this split made with other settings or anything else, or a
             worker process died.
+        DatasetError: If it is not clear which category are people.
     """
     folder = Path(root)
     tasks = plan(settings)
@@ -202,21 +203,6 @@ def _problem(person: dict, annotation: dict, images: Dict[int, dict]) -> Optiona
     image = images.get(annotation['image_id'])
     return (person_problem(flat, image, len(JOINTS))
             or person_problem(flat, image, len(JOINTS), unlabelled=True))  # looks at every box
-
-
-def person_category(categories: Sequence[dict], ann_file: str) -> dict:
-    """The category of people: the one of that name, else the only one, or the only one with joints.
-
-    Raises:
-        PairMakingError: If it is not clear which.
-    """
-    named = [category for category in categories if str(category.get('name')).lower() == 'person']
-    jointed = [category for category in categories if category.get('keypoints')]
-    for found in (named, jointed, categories):
-        if len(found) == 1 and 'id' in found[0]:
-            return found[0]
-    raise PairMakingError(f"{ann_file}: which category are people? None, or more than one, is called 'person': "
-                          f'{[category.get("name") for category in categories]}')
 
 
 def _names(split: str, image_id: int) -> Dict[str, str]:

@@ -22,6 +22,7 @@ from exlpose_mm.transforms import LoadPairedImages
 LAYOUTS = [('Annotations', 'ExLPose'), ('annotations/ExLPose', ''), ('Annotations/ExLPose', 'ExLPose'),
            ('annotations', ''), ('', '')]
 OFFICIAL_PEOPLE = {'LL-N': 1020, 'LL-H': 939, 'LL-E': 830, 'LL-A': 2789}
+PERSON = dict(image_id=2, category_id=1, bbox=[1, 2, 30, 40], score=.7)
 LONG = {'LL-N': 'LL-Normal', 'LL-H': 'LL-Hard', 'LL-E': 'LL-Extreme', 'LL-A': 'LL-All'}
 
 
@@ -271,6 +272,16 @@ def test_detected_boxes(exlpose_root, tmp_path):
     (dict(images=[]), 'list of COCO detections'),
     ([dict(image_id=2, category_id=1, score=.7)], 'list of COCO detections'),
     ([dict(image_id=77, category_id=1, bbox=[1, 2, 30, 40], score=.7)], '77'),
+    ([dict(image_id=2., category_id=1, bbox=[1, 2, 30, 40], score=.7)], 'image ids, such as 2.0'),
+    ([PERSON, dict(PERSON, bbox=[1, 2, float('nan'), 40])], 'detection 1 has no box of four numbers'),
+    ([PERSON, dict(PERSON, bbox=[1, 2, -30, 40])], 'detection 1 has a box without area'),
+    ([PERSON, dict(PERSON, bbox=[1, 2, 30, 0])], 'detection 1 has a box without area'),
+    ([PERSON, dict(PERSON, bbox=[500, 2, 30, 40])], 'detection 1 has a box outside its frame'),
+    ([PERSON, dict(PERSON, bbox=[0, 0, 1e9, 1e9])], 'detection 1 has a box of more than 20 times its frame'),
+    ([PERSON, dict(PERSON, score=float('nan'))], 'detection 1 has the score nan'),
+    ([PERSON, dict(PERSON, score=-.1)], 'detection 1 has the score -0.1'),
+    ([PERSON, dict(PERSON, score=0)], 'detection 1 has the score 0'),
+    ([PERSON, dict(PERSON, score='high')], "detection 1 has the score 'high'"),
 ])
 def test_a_bad_box_file_is_refused(exlpose_root, tmp_path, content, message):
     path = tmp_path / 'boxes.json'

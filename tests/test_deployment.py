@@ -75,6 +75,27 @@ def test_a_plain_model_is_refused(exlpose_root, monkeypatch):
         plain_state_dict({'backbone.conv1.weight': torch.zeros(1)})
 
 
+@pytest.mark.parametrize('other, message', [
+    (CONFIGS[2], 'unknown: backbone.conv2.weight'), (CONFIGS[3], 'missing: ')])
+def test_another_models_checkpoint(other, message, exlpose_root, tmp_path, monkeypatch):
+    state_dict = MODELS.build(load(other, exlpose_root, monkeypatch).model).state_dict()
+    torch.save(dict(state_dict=state_dict, meta={}), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match=f'(?s)other.pth is not of the model of this config.*{message}'):
+        deploy(load(CONFIGS[0], exlpose_root, monkeypatch), tmp_path / 'other.pth', tmp_path / 'plain')
+    assert not (tmp_path / 'plain').exists()
+
+
+def test_a_deeper_model_of_the_same_kind(exlpose_root, tmp_path, monkeypatch):
+    """All that a ResNet-18 needs may be found in another's checkpoint."""
+    config = load(CONFIGS[0], exlpose_root, monkeypatch)
+    state_dict = MODELS.build(config.model).state_dict()
+    for key in [key for key in state_dict if key.startswith('backbone.layer3.1.')]:
+        state_dict[key.replace('layer3.1.', 'layer3.2.')] = state_dict[key]
+    torch.save(dict(state_dict=state_dict, meta={}), tmp_path / 'deeper.pth')
+    with pytest.raises(CheckpointError, match='unknown: backbone.layer3.2.'):
+        deploy(config, tmp_path / 'deeper.pth', tmp_path / 'plain')
+
+
 def test_an_unknown_lighting(exlpose_root, monkeypatch):
     with pytest.raises(ValueError, match="'dusk'"):
         plain_config(load(CONFIGS[0], exlpose_root, monkeypatch), 'dusk')

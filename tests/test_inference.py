@@ -1,6 +1,9 @@
 """Poses in anybody's images: sources, boxes, lightings, and the tool that ties them together."""
 import importlib.util
+import itertools
 import json
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -122,6 +125,26 @@ class TestBoxes:
         with pytest.raises(SourceError, match='0/a.png and 1/a.png'):
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
+    def test_crowds_and_other_categories_are_no_people(self, tmp_path):
+        boxes = [dict(bbox=[i, 0, 9, 9], image_id=7, category_id=c, **more) for i, (c, more) in enumerate([
+            (18, {}), (1, {}), (1, dict(iscrowd=1)), (1, dict(iscrowd=0)), (18, {})])]
+        content = dict(images=[dict(id=7, file_name='a.png')], annotations=boxes,
+                       categories=[dict(id=18, name='dog'), dict(id=1, name='person')])
+        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        assert boxes_from_file(str(tmp_path / 'boxes.json'))(None, 'a.png').tolist() == [[1, 0, 10, 9], [3, 0, 12, 9]]
+        content['categories'][1]['name'] = 'cat'
+        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        with pytest.raises(SourceError, match='which category are people'):
+            boxes_from_file(str(tmp_path / 'boxes.json'))
+
+    @pytest.mark.parametrize('box, message', [
+        ([5, 5, 5, 20], 'without area'), ([20, 5, 10, 20], 'without area'), ([200, 5, 220, 20], 'outside its frame'),
+        ([-20, 5, 0, 20], 'outside its frame'), ([0, 0, np.nan, 5], 'no box of four numbers'),
+        ([0, 0, np.inf, 5], 'no box of four numbers'), ([0, 0, 1e9, 1e9], 'more than 20 times its frame')])
+    def test_that_nobody_can_be_in(self, model, box, message):
+        with pytest.raises(SourceError, match=f'a person has .*{message}'):
+            find_poses(model, image(high=3, size=(96, 128)), np.float32([[1, 1, 60, 60], box]))
+
     @pytest.mark.parametrize('content', ['[]', '{"images": []}', 'no json'])
     def test_of_another_file(self, tmp_path, content):
         (tmp_path / 'boxes.json').write_text(content)
@@ -198,7 +221,106 @@ def test_a_video_keeps_its_size_when_the_light_goes_on(tmp_path):
     assert [frame.image.shape for frame in Source(str(tmp_path / 'out' / 'poses.mp4'))] == [(96, 128, 3)] * 2
 
 
+def test_predictions_that_are_not_numbers(checkpoint):
+    broken = load_model(str(DEMO), checkpoint)
+    for parameter in broken.head.parameters():
+        parameter.data.fill_(float('nan'))
+    frame = image(high=3, size=(96, 128))
+    with pytest.raises(SourceError, match='not numbers'):
+        find_poses(broken, frame, whole_image(frame, ''))
+
+
+def kill_after(frames, name):
+    """A stand-in for :func:`draw` that sends a signal to this process at some frame."""
+    seen = []
+
+    def draw_and_die(frame, *_):
+        seen.append(1)
+        if len(seen) == frames:
+            os.kill(os.getpid(), getattr(signal, name))
+        return frame
+
+    return draw_and_die
+
+
 class TestTool:
+
+    def test_what_a_folder_holds_besides_is_named(self, folder, checkpoint, tmp_path):
+        (folder / '3.png').unlink()
+        for name in ('a.HEIC', 'b.gif', 'c.mp4'):
+            (folder / name).write_bytes(b'')
+        with pytest.raises(SystemExit, match='3 images were left out:\n.*a.HEIC: not read.*\n.*b.gif.*\n.*c.mp4'):
+            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out')
+        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text())['images']) == 3
+
+    def test_sixteen_bits_are_left_out_not_black(self, folder, checkpoint, tmp_path):
+        cv2.imwrite(str(folder / '3.png'), image(high=200).astype(np.uint16))
+        with pytest.raises(SystemExit, match='1 images were left out:\n3.png: .*more than 8 bits'):
+            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out')
+
+    def test_a_box_that_cannot_be_leaves_out_its_image_alone(self, folder, checkpoint, tmp_path):
+        content = dict(images=[dict(id=i, file_name=f'{i}.png') for i in range(4)],
+                       annotations=[dict(image_id=0, bbox=[0, 0, 1e9, 1e9]), dict(image_id=1, bbox=[9, 9, 30, 50])])
+        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        with pytest.raises(SystemExit, match='2 images were left out:\n0.png: a person has a box of more than 20 times'):
+            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', '--boxes', tmp_path / 'boxes.json')
+        person, = json.loads((tmp_path / 'out' / 'predictions.json').read_text())['annotations']
+        assert person['bbox'] == [9, 9, 30, 50]
+
+    def test_a_name_that_is_not_utf_8(self, folder, checkpoint, tmp_path, capfd):
+        name = os.fsdecode(b'night \xff.png')
+        (folder / '3.png').unlink()
+        os.rename(folder / '2.png', folder / name)
+        out = tmp_path / os.fsdecode(b'out \xfe')
+        demo(folder, DEMO, checkpoint, '--out', out)
+        content = json.loads((out / 'predictions.json').read_text())
+        assert [img['file_name'] for img in content['images']] == ['0.png', '1.png', name]
+        assert (out / name).stat().st_size > 1000
+
+    def test_a_video_whose_name_is_not_utf_8(self, checkpoint, tmp_path):
+        odd = tmp_path / os.fsdecode(b'\xff.mp4')
+        video(tmp_path / 'a.mp4').rename(odd)
+        with pytest.raises(SystemExit, match='is not UTF-8; rename the video'):
+            demo(odd, DEMO, checkpoint, '--out', tmp_path / 'out')
+        with pytest.raises(SystemExit, match='is not UTF-8; name another folder'):
+            demo(video(tmp_path / 'a.mp4'), DEMO, checkpoint, '--out', tmp_path / os.fsdecode(b'\xff'))
+
+    @pytest.mark.parametrize('name, code', [('SIGTERM', 143), ('SIGINT', None)])
+    def test_what_was_found_stays_when_it_is_stopped(self, checkpoint, tmp_path, monkeypatch, name, code):
+        monkeypatch.setattr('exlpose_mm.inference.draw', kill_after(3, name))
+        before = signal.getsignal(signal.SIGTERM)
+        arguments = video(tmp_path / 'a.mp4'), DEMO, checkpoint, '--out', tmp_path / 'out'
+        if code:
+            with pytest.raises(SystemExit) as stopped:
+                demo(*arguments)
+            assert stopped.value.code == code
+        else:
+            demo(*arguments)
+        assert signal.getsignal(signal.SIGTERM) is before
+        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+        assert len(content['images']) == len(content['annotations']) == 3
+        assert 2 <= len(list(Source(str(tmp_path / 'out' / 'poses.mp4')))) <= 3
+
+    def test_what_was_found_is_written_on_the_way(self, checkpoint, tmp_path, monkeypatch):
+        """Each frame takes six seconds, by the clock that the tool sees; results are due every ten."""
+        clock = itertools.count(0, 3)
+        monkeypatch.setattr('time.monotonic', lambda: next(clock))
+        on_disk = []
+
+        def look(frame, *_):
+            path = tmp_path / 'out' / 'predictions.json'
+            on_disk.append(len(json.loads(path.read_text())['images']) if path.exists() else 0)
+            return frame
+
+        monkeypatch.setattr('exlpose_mm.inference.draw', look)
+        demo(video(tmp_path / 'a.mp4', frames=9), DEMO, checkpoint, '--out', tmp_path / 'out')
+        assert on_disk[0] == 0 and 4 <= max(on_disk) < 9
+        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text())['images']) == 9
+
+    def test_a_negative_number_of_frames(self, folder, checkpoint, capsys):
+        with pytest.raises(SystemExit):
+            demo(folder, DEMO, checkpoint, '--num', '-1')
+        assert '-1 is negative' in capsys.readouterr().err
 
     def test_a_folder_with_a_broken_image(self, folder, checkpoint, tmp_path):
         with pytest.raises(SystemExit, match='1 images were left out:\n.*3.png'):

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from exlpose_mm import ExLPoseDataset, SimulateLowLight
+from exlpose_mm.annotations import person_category
 from exlpose_mm.camera import PRESETS
-from exlpose_mm.datasets import JOINTS
+from exlpose_mm.datasets import JOINTS, DatasetError
 from exlpose_mm.layout import write_file
-from exlpose_mm.pair_making import PairMakingError, Settings, joint_sources, make_pairs, person_category, plan
+from exlpose_mm.pair_making import PairMakingError, Settings, joint_sources, make_pairs, plan
 
 TOOL = Path(__file__).resolve().parents[1] / 'tools' / 'make_pairs.py'
 COCO = ['nose', 'left_eye', 'right_eye', 'left_ear', 'right_ear', 'left_shoulder', 'right_shoulder',
@@ -216,7 +217,7 @@ class TestCategories:
         [dict(id=1, name='dog'), dict(id=2, name='pedestrian')], [dict(id=1, name='person'), dict(id=2, name='person')],
         [dict(name='person')]])
     def test_who_is_a_person_is_not_guessed(self, categories):
-        with pytest.raises(PairMakingError, match="x.json: which category are people.*'pe"):
+        with pytest.raises(DatasetError, match="x.json: which category are people.*'pe"):
             person_category(categories, 'x.json')
 
 

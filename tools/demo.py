@@ -2,17 +2,21 @@
 import argparse
 import itertools
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.fileio import dump
 from mmengine.utils import ProgressBar
 
+from exlpose_mm.cli import count, exiting_on_sigterm, printable_output
 from exlpose_mm.detection import DetectionError, load_detector, people_in
 from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses, load_model,
                                   whole_image)
 from exlpose_mm.lighting import LIGHTINGS
+
+SAVE_EVERY = 10
+"""Seconds."""
 
 
 def parse_args(argv=None):
@@ -29,7 +33,7 @@ def parse_args(argv=None):
                         'brightened for it. Without boxes and detector a person fills the image')
     parser.add_argument('--score-thr', type=float, default=0.3, help="lowest score of a detector's box")
     parser.add_argument('--lighting', choices=LIGHTINGS, help='of every image; read from each by default')
-    parser.add_argument('--num', type=int, default=0, help='frames to stop after; a webcam runs till Ctrl-C')
+    parser.add_argument('--num', type=count, default=0, help='frames to stop after; a webcam runs till Ctrl-C')
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args(argv)
 
@@ -45,7 +49,8 @@ def boxes_of(args):
 
 def run(args, source, model, boxes):
     """Go through the frames; returns what was wrong with those that were left out."""
-    predictions, writer, problems = Predictions(model.dataset_meta), Writer(args.out, source), []
+    predictions, writer, problems = Predictions(model.dataset_meta), Writer(args.out, source), [*source.left_out]
+    path, written = Path(args.out) / 'predictions.json', time.monotonic()
     bar = ProgressBar(min(len(source), args.num or len(source)))
     try:
         for frame in itertools.islice(source, args.num or None):
@@ -53,16 +58,19 @@ def run(args, source, model, boxes):
                 image = frame.pixels()
                 poses = find_poses(model, image, boxes(image, frame.name))
             except SourceError as error:
-                problems.append(str(error))
+                problems.append(f'{frame.name}: {error}')
             else:
                 predictions.add(frame.name, image, poses)
                 writer.write(frame.name, draw(image, poses, model.dataset_meta))
+            if time.monotonic() - written > SAVE_EVERY:  # a crash or SIGKILL loses no more than that
+                predictions.write(path)
+                written = time.monotonic()
             bar.update()
     except KeyboardInterrupt:
         print('\nstopped')
     finally:
         writer.close()
-        dump(predictions.content, Path(args.out) / 'predictions.json', indent=1)
+        predictions.write(path)
     people, frames = (len(predictions.content[key]) for key in ('annotations', 'images'))
     print(f'\n{args.out}: {people} people in {frames} frames')
     return problems
@@ -70,10 +78,12 @@ def run(args, source, model, boxes):
 
 def main(argv=None):
     args = parse_args(argv)
+    printable_output()
     try:
         source, boxes = Source(args.input), boxes_of(args)
         model = load_model(args.config, args.checkpoint, args.device, args.lighting)
-        problems = run(args, source, model, boxes)
+        with exiting_on_sigterm():
+            problems = run(args, source, model, boxes)
     except (SourceError, DetectionError, ValueError, OSError) as error:
         sys.exit(f'demo: {error}')
     if problems:
