@@ -21,6 +21,7 @@ from .photometry import AntiAlias, ScaleToMean, ThinPhotons
 from .seeding import ReseedHook, SeededBatchSampler
 from .transforms import (AddMomentumView, LoadLabelledImage, LoadPairedImages, OnLighting, OnStudent,
                          PackPairedInputs, TagLighting)
+from .variables import VariablesHook
 from .visualization import LightingVisualizer
 
 __version__ = '0.1.0'
@@ -34,5 +35,5 @@ __all__ = [
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
     'LightingVisualizer', 'CheckpointFitHook', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
-    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook'
+    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook', 'VariablesHook'
 ]

@@ -1,13 +1,14 @@
 """What the thin command lines in ``tools/`` share."""
-import os
 import os.path as osp
 import runpy
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
-from typing import Iterable, Iterator, List, Optional, Tuple
+from types import SimpleNamespace
+from typing import Iterator, Optional, Tuple
 
 import mmpose
 
@@ -16,35 +17,7 @@ from .hooks import NonFiniteLossError
 from .metrics import SplitError
 from .pairing import DatasetError
 from .transforms import ImageError
-
-CONFIG_VARIABLES = ('data_root', 'pretrained')
-"""Variables of our base configs that ``--cfg-options NAME=VALUE`` may set.
-
-mmengine applies ``--cfg-options`` after a config's variables were used, so a variable
-would change nothing. Ours read the environment variable of the same name in capitals,
-which mmengine substitutes in time.
-"""
-
-
-def export_variables(argv: Iterable[str]) -> List[str]:
-    """Move config variables from ``--cfg-options`` to the environment.
-
-    Args:
-        argv (Iterable[str]): Command-line arguments.
-
-    Returns:
-        list[str]: The remaining arguments.
-    """
-    rest = []
-    for arg in argv:
-        name, is_option, value = arg.partition('=')
-        if is_option and name in CONFIG_VARIABLES:
-            os.environ[name.upper()] = value
-        else:
-            rest.append(arg)
-    if rest and rest[-1] == '--cfg-options':
-        rest.pop()
-    return rest
+from .variables import ConfigError, load_config, take_variables
 
 
 def count(text: str) -> int:
@@ -93,16 +66,22 @@ def add_result_arguments(parser: ArgumentParser) -> None:
 def run_mmpose_tool(name: str) -> None:
     """Run MMPose's own ``tools/<name>.py`` with this process' arguments.
 
+    ``--cfg-options data_root=DIR pretrained=FILE`` are what :func:`~exlpose_mm.variables.load_config` takes, which
+    reads the config in place of MMEngine.
+
     Args:
         name (str): ``'train'`` or ``'test'``.
 
     Raises:
-        SystemExit: With the message alone, if files are not as they ought to be or the loss is not finite:
+        SystemExit: With the message alone, if files or options are not as they ought to be or the loss is not finite:
             a traceback through MMEngine would bury it.
     """
     script = osp.join(osp.dirname(mmpose.__file__), '.mim', 'tools', f'{name}.py')
-    sys.argv = [script, *export_variables(sys.argv[1:])]
     try:
-        runpy.run_path(script, run_name='__main__')
-    except (DatasetError, ImageError, CheckpointError, NonFiniteLossError, SplitError) as error:
+        rest, variables = take_variables(sys.argv[1:])
+        sys.argv = [script, *rest]
+        main = runpy.run_path(script)['main']
+        main.__globals__['Config'] = SimpleNamespace(fromfile=partial(load_config, **variables))
+        main()
+    except (DatasetError, ImageError, CheckpointError, ConfigError, NonFiniteLossError, SplitError) as error:
         sys.exit(f'{name}: {error}')

@@ -16,7 +16,6 @@ from mmpose.registry import MODELS
 from mmpose.structures import PoseDataSample
 
 from exlpose_mm import ExLPoseDataset, cli
-from exlpose_mm.cli import export_variables
 from exlpose_mm.pairing import DatasetError
 from exlpose_mm.visualization import contact_sheet, draw_people, draw_sample, group_by_image, input_names, lift
 
@@ -71,27 +70,6 @@ test_evaluator = dict(data_root={str(official_dir)!r}, unions={{}},
         assert len(row) == 5 and all(0 <= float(value) <= 100 for value in row)
         pictures = list(tmp_path.glob('*/pictures/*.png'))
         assert len(pictures) == 6 and all(cv2.imread(str(path)).mean() > 10 for path in pictures), 'lifted'
-
-
-class TestVariables:
-
-    def test_reach_the_environment(self, monkeypatch):
-        monkeypatch.delenv('DATA_ROOT', raising=False)
-        rest = export_variables(['c.py', '--cfg-options', 'data_root=/d', 'a.b=1', '--amp'])
-        assert os.environ['DATA_ROOT'] == '/d'
-        assert rest == ['c.py', '--cfg-options', 'a.b=1', '--amp']
-
-    def test_alone(self, monkeypatch):
-        monkeypatch.delenv('PRETRAINED', raising=False)
-        assert export_variables(['c.py', '--cfg-options', 'pretrained=x=y']) == ['c.py']
-        assert os.environ['PRETRAINED'] == 'x=y'
-
-    def test_every_use_in_a_config_follows(self, monkeypatch):
-        monkeypatch.setenv('DATA_ROOT', '/elsewhere')
-        cfg = Config.fromfile(PAPER)
-        roots = [cfg.train_dataloader.dataset.data_root, cfg.test_evaluator.data_root,
-                 *(d.data_root for d in cfg.test_dataloader.dataset.datasets)]
-        assert set(roots) == {'/elsewhere'}
 
 
 def test_what_is_wrong_with_the_data_is_said_without_a_traceback(monkeypatch):

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
 from mmengine.fileio import dump
 
 from exlpose_mm.benchmark import (as_json, compare_steps, epoch_table, metric_cost, prediction_costs,
@@ -14,6 +13,7 @@ from exlpose_mm.benchmark import (as_json, compare_steps, epoch_table, metric_co
 from exlpose_mm.camera import darken
 from exlpose_mm.pair_making import FRAME
 from exlpose_mm.synthetic import write_dataset
+from exlpose_mm.variables import load_config
 
 
 def parse_args(argv=None):
@@ -30,11 +30,11 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def measure(args, folder):
+def measure(args, folder, root):
     """Ratios, and a text that follows from them."""
-    config = Config.fromfile(args.config)
+    config = load_config(args.config, data_root=root)
     if args.against:
-        other = Config.fromfile(args.against)
+        other = load_config(args.against, data_root=root)
         return compare_steps(config, other, args.batch_size, args.repeats, args.device), ''
     samples = sample_costs(config, folder, args.repeats)
     steps = step_costs(config, args.batch_size, args.repeats, args.device)
@@ -51,8 +51,7 @@ def main(argv=None):
         root = args.data_root or folder
         if not args.data_root:
             write_dataset(root, 3, 3, 0, FRAME, darken)
-        os.environ['DATA_ROOT'] = root
-        ratios, rest = measure(args, folder)
+        ratios, rest = measure(args, folder, root)
     print(f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
           f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}{rest}')
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)

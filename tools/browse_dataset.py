@@ -5,11 +5,11 @@ import sys
 
 import cv2
 import numpy as np
-from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from exlpose_mm.benchmark import build_dataset
 from exlpose_mm.release_check import HEADER, check_release, complete
+from exlpose_mm.variables import load_config
 from exlpose_mm.visualization import contact_sheet, draw_sample, input_names
 
 
@@ -40,9 +40,7 @@ def check(args):
 
 
 def browse(args):
-    if args.data_root:
-        os.environ['DATA_ROOT'] = args.data_root
-    dataset = build_dataset(Config.fromfile(args.config), pack_transformed=True)
+    dataset = build_dataset(load_config(args.config, data_root=args.data_root), pack_transformed=True)
     np.random.seed(args.seed)
     samples = [dataset[int(i)] for i in np.unique(np.linspace(0, len(dataset) - 1, args.num).astype(int))]
     names = max((input_names(sample) for sample in samples), key=len)

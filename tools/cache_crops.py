@@ -3,11 +3,11 @@ import argparse
 import os
 import sys
 
-from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from exlpose_mm.benchmark import build_dataset
 from exlpose_mm.crop_cache import build, verify
+from exlpose_mm.variables import load_config
 
 
 def parse_args(argv=None):
@@ -23,10 +23,8 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    if args.data_root:
-        os.environ['DATA_ROOT'] = args.data_root
     try:
-        config = Config.fromfile(args.config)
+        config = load_config(args.config, data_root=args.data_root)
         config.train_dataloader.dataset.pop('crop_cache', None)
         dataset = build_dataset(config)
         made, problems = build(dataset, args.out, args.workers, ProgressBar)

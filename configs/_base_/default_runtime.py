@@ -7,6 +7,7 @@ default_hooks = dict(
     logger=dict(interval=20))
 
 custom_hooks = [
+    dict(type='VariablesHook'),
     dict(type='SyncBuffersHook'),
     dict(type='CheckpointFitHook'),
     dict(type='FiniteLossHook'),

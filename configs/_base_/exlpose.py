@@ -3,7 +3,8 @@
 # MMPoseInferencer asks for these; by MMPose's own data set it knows that these are bodies.
 data_mode = 'topdown'
 dataset_type = 'ExlposeDataset'
-data_root = '{{$DATA_ROOT:data/ExLPose}}'
+# mmengine would take a file with an import for another kind of config.
+data_root = __import__('os').environ.get('DATA_ROOT', 'data/ExLPose')
 
 codec = dict(type='CPNHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
 

@@ -4,7 +4,7 @@
 # MMPoseInferencer asks for these; by MMPose's own data set it knows that these are bodies.
 data_mode = 'topdown'
 dataset_type = 'CrowdPoseDataset'
-data_root = '{{$DATA_ROOT:data/lspet14}}'
+data_root = __import__('os').environ.get('DATA_ROOT', 'data/lspet14')
 
 codec = dict(
     type='SoftmaxHeatmap',

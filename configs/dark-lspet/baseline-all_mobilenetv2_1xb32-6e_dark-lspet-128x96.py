@@ -9,7 +9,7 @@ param_scheduler = [
 ]
 
 # What tools/make_pairs.py writes with `--level exlpose --person-height 349`.
-data_root = '{{$DATA_ROOT:data/dark-lspet}}'
+data_root = __import__('os').environ.get('DATA_ROOT', 'data/dark-lspet')
 
 # The person's box is drawn first, so that only its region is scaled.
 input_size = _base_.codec.input_size

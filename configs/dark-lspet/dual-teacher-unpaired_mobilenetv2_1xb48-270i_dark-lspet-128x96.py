@@ -3,6 +3,7 @@ _base_ = ['dual-teacher_mobilenetv2_1xb32-6e_dark-lspet-128x96.py']
 
 # What exlpose-ella-half learned from the labels alone.
 load_from = 'work_dirs/dark-exlpose-ella-half/epoch_12.pth'
+pretrained = None
 
 model = dict(
     backbone=dict(init_cfg=None),

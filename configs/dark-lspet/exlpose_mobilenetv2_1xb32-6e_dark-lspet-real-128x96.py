@@ -2,7 +2,7 @@
 _base_ = ['exlpose_mobilenetv2_1xb32-6e_dark-lspet-128x96.py']
 
 # The folder of the official code's example frames and of their annotations.
-real_root = '{{$DATA_ROOT:data/exlpose-example}}'
+real_root = __import__('os').environ.get('DATA_ROOT', 'data/exlpose-example')
 test_dataloader = dict(
     dataset=dict(
         datasets=[

@@ -9,7 +9,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True)
 ]
 
-pretrained = '{{$PRETRAINED:mmcls://mobilenet_v2}}'
+pretrained = __import__('os').environ.get('PRETRAINED', 'mmcls://mobilenet_v2')
 
 model = dict(
     type='TopdownPoseEstimator',

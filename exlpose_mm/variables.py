@@ -1,0 +1,170 @@
+"""What users say of a config from outside: where the data are, and what the backbone starts from.
+
+``--cfg-options data_root=DIR`` would change a variable that the config has used already, and so nothing. Here the
+places are set that a variable is about, in any config: shipped, written to a work dir, deployed, or of stock MMPose.
+"""
+import inspect
+import os
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from unittest.mock import patch
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmpose.registry import HOOKS
+
+VARIABLES = ('data_root', 'pretrained')
+"""What may be said, as ``NAME=VALUE`` or by the environment variable of the name in capitals."""
+READ = {*inspect.signature(Runner.__init__).parameters, 'preprocess_cfg'}
+"""Parts of a config that MMPose's scripts read. The others are variables, which the config has used when it is read."""
+
+
+class ConfigError(ValueError):
+    """An option would change nothing in a config, or it is not clear what."""
+
+
+def load_config(path: str, **variables: Optional[str]) -> Config:
+    """Read a config, with the data root and the backbone's checkpoint that were asked for.
+
+    Args:
+        path (str): The file.
+        **variables: Of :data:`VARIABLES`: ``data_root``, the folder of all its data sets and metrics; ``pretrained``,
+            path or URL of what the backbone starts from. None, the default, is what the environment variable
+            ``DATA_ROOT`` or ``PRETRAINED`` says or, if there is none, what the config does.
+
+    Raises:
+        ConfigError: If the config has no such place, or several that differ.
+        OSError: If there is no such file.
+    """
+    known = {name: os.environ.get(name.upper()) for name in VARIABLES}
+    known.update((name, value) for name, value in variables.items() if value is not None)
+    wanted = {name: value for name, value in known.items() if value is not None}
+    with patch.dict(os.environ, {name.upper(): value for name, value in wanted.items()}):
+        config = Config.fromfile(path)
+    for name, value in wanted.items():
+        _set(config, name, value)
+    return config
+
+
+def take_variables(argv: Iterable[str]) -> Tuple[List[str], Dict[str, str]]:
+    """Take ``NAME=VALUE`` of :data:`VARIABLES` out of a command line's ``--cfg-options``.
+
+    Returns:
+        tuple[list[str], dict[str, str]]: The remaining arguments, and the variables.
+
+    Raises:
+        ConfigError: If another option is of something that nothing reads.
+    """
+    rest, variables, inside = [], {}, False
+    for argument in _split_options(argv):
+        name, equals, value = argument.partition('=')
+        inside = argument == '--cfg-options' or (inside and not argument.startswith('--'))
+        if inside and equals and name in VARIABLES:
+            variables[name] = value
+            continue
+        if inside and equals and name.partition('.')[0] not in READ:
+            raise ConfigError(f'--cfg-options {argument} would change nothing: nothing reads {name.partition(".")[0]!r}, '
+                              'which is misspelt, or a variable that the config has used already; set the places where '
+                              'its value is')
+        rest.append(argument)
+    return _without_empty_options(rest), variables
+
+
+def _split_options(argv: Iterable[str]) -> Iterator[str]:
+    """``--cfg-options=A=B`` as two arguments."""
+    for argument in argv:
+        option, equals, value = argument.partition('=')
+        yield from (option, value) if equals and option == '--cfg-options' else (argument, )
+
+
+def _without_empty_options(argv: List[str]) -> List[str]:
+    return [argument for argument, following in zip(argv, [*argv[1:], '--'])
+            if argument != '--cfg-options' or not following.startswith('--')]
+
+
+def _set(config: Config, name: str, value: str) -> None:
+    places = _PLACES[name](config)
+    if value in places:  # the config has taken it from the environment
+        return
+    if len(places) != 1:
+        found = f'{len(places)} that differ: {", ".join(sorted(places))}' if places else 'none'
+        raise ConfigError(f'{config.filename}: {name}={value} would have to be put in place of one {_MEANT[name]}, but there '
+                          f'are {found}; set the places by their own names')
+    old, = places
+
+    def change(text: str) -> str:
+        inside = text.startswith(f'{old.rstrip("/")}/') and name == 'data_root'
+        return os.path.join(value, os.path.relpath(text, old)) if inside else value if text == old else text
+
+    for part in _parts(config, name):
+        config[part] = _map(config[part], change)
+
+
+def _parts(config: Config, name: str) -> List[str]:
+    if name == 'pretrained':
+        return [part for part in ('model', 'pretrained') if part in config]
+    return [part for part in config if part.endswith(('_dataloader', '_evaluator', 'data_root'))]
+
+
+def _data_roots(config: Config) -> Set[str]:
+    return {value for part in _parts(config, 'data_root') for key, value in _items(config[part])
+            if key == 'data_root' and value is not None}
+
+
+def _checkpoints(config: Config) -> Set[str]:
+    backbone = config.get('model', {}).get('backbone', {})
+    return {value for key, value in _items(backbone) if key == 'checkpoint'}
+
+
+_PLACES: Dict[str, Callable[[Config], Set[str]]] = dict(data_root=_data_roots, pretrained=_checkpoints)
+_MEANT = dict(data_root='data_root of data sets and metrics', pretrained='checkpoint in the init_cfg of its backbone')
+
+
+def _items(node: Any) -> Iterator[Tuple[str, Any]]:
+    """Keys and values of nested dicts and lists."""
+    if isinstance(node, dict):
+        yield from node.items()
+        node = node.values()
+    for child in node if not isinstance(node, str) and isinstance(node, Iterable) else ():
+        yield from _items(child)
+
+
+def _strings(node: Any) -> Iterator[str]:
+    """All strings in nested dicts and lists, but keys."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, Iterable):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _strings(child)
+
+
+def _map(node: Any, change: Callable[[str], str]) -> Any:
+    """A copy of nested dicts and lists with each string changed."""
+    if isinstance(node, dict):
+        return {key: _map(value, change) for key, value in node.items()}
+    if isinstance(node, (list, tuple)):
+        return type(node)(_map(value, change) for value in node)
+    return change(node) if isinstance(node, str) else node
+
+
+@HOOKS.register_module()
+class VariablesHook(Hook):
+    """Refuses to run with a ``data_root`` or ``pretrained`` that was set when the config had used it already.
+
+    That is what ``--cfg-options data_root=DIR`` of MMPose's own scripts does, and a config that says so in place of its
+    base; the scripts of this package set the places that are meant.
+
+    Raises:
+        ConfigError: Before the first iteration.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        for name in VARIABLES:
+            value, config = runner.cfg.get(name), runner.cfg
+            nested = (text for part in _parts(config, name) if part != name for text in _strings(config[part]))
+            if isinstance(value, str) and not any(text == value or text.startswith(f'{value}/') for text in nested):
+                raise ConfigError(
+                    f'{name}={value} changes nothing here: the config has used another, {sorted(_PLACES[name](config))}; '
+                    f'use `mim train exlpose_mm` or `mim test exlpose_mm`, or set the environment variable {name.upper()}')
