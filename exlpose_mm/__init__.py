@@ -13,7 +13,8 @@ from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .fitting import CheckpointFitHook
 from .heads import CPNHead, DualTeacherHead
-from .hooks import FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook, MomentumTeacherHook
+from .hooks import (FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook, LogHistoryHook,
+                    MomentumTeacherHook)
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
@@ -35,5 +36,6 @@ __all__ = [
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
     'LightingVisualizer', 'CheckpointFitHook', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
-    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook', 'VariablesHook'
+    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook', 'VariablesHook', 'FloatHeadHook',
+    'JointsHook'
 ]

@@ -11,9 +11,10 @@ from types import SimpleNamespace
 from typing import Iterator, Optional, Tuple
 
 import mmpose
+from mmengine.utils import ProgressBar, Timer
 
 from .checkpoints import CheckpointError
-from .hooks import NonFiniteLossError
+from .hooks import JointsError, NonFiniteLossError
 from .metrics import SplitError
 from .pairing import DatasetError
 from .transforms import ImageError
@@ -26,6 +27,39 @@ def count(text: str) -> int:
     if number < 0:
         raise ArgumentTypeError(f'{number} is negative')
     return number
+
+
+class Progress(ProgressBar):
+    """mmengine's bar on a terminal; elsewhere, as in a log file, a line now and then.
+
+    Args:
+        task_num (int): Number of tasks; 0 if it is not known.
+    """
+
+    EVERY = 30
+    """Seconds between two lines."""
+
+    def __init__(self, task_num: int = 0) -> None:
+        self.due = self.EVERY
+        super().__init__(task_num, file=sys.stdout)
+
+    def start(self) -> None:
+        """Begin to count the time."""
+        if self.file.isatty():
+            super().start()
+        self.timer = Timer()
+
+    def update(self, num_tasks: int = 1) -> None:
+        """Count tasks that are done."""
+        if self.file.isatty():
+            return super().update(num_tasks)
+        self.completed += num_tasks
+        elapsed = self.timer.since_start()
+        if elapsed >= self.due or self.completed == self.task_num:
+            self.due = elapsed + self.EVERY
+            of = f' of {self.task_num}' if self.task_num else ''
+            self.file.write(f'{self.completed}{of} done in {elapsed:.0f} s\n')
+            self.file.flush()
 
 
 def printable_output() -> None:
@@ -83,5 +117,5 @@ def run_mmpose_tool(name: str) -> None:
         main = runpy.run_path(script)['main']
         main.__globals__['Config'] = SimpleNamespace(fromfile=partial(load_config, **variables))
         main()
-    except (DatasetError, ImageError, CheckpointError, ConfigError, NonFiniteLossError, SplitError) as error:
+    except (DatasetError, ImageError, CheckpointError, ConfigError, JointsError, NonFiniteLossError, SplitError) as error:
         sys.exit(f'{name}: {error}')

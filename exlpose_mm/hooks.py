@@ -1,12 +1,14 @@
 """Training hooks."""
 import ctypes
+from functools import wraps
 from typing import Callable, Dict, List, Optional
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.optim import AmpOptimWrapper
+from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
 
 
@@ -166,6 +168,77 @@ class FiniteLossHook(Hook):
         if self._in_a_row > self.patience:
             raise NonFiniteLossError(message)
         runner.logger.warning(f'{message}. The iteration is left out, the {self.skipped}. of this run')
+
+
+@HOOKS.register_module()
+class FloatHeadHook(Hook):
+    """Has the head put out float32 under mixed precision.
+
+    MMPose's heads measure the accuracy of a training batch in NumPy, which knows no bfloat16.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        if isinstance(runner.optim_wrapper, AmpOptimWrapper):
+            self._head = inner_head(runner)
+            self._head.forward = _in_float32(self._head.forward)
+
+    def after_train(self, runner: Runner) -> None:
+        if isinstance(runner.optim_wrapper, AmpOptimWrapper):
+            self._head.__dict__.pop('forward', None)  # the class' own is there again
+
+
+def _in_float32(forward: Callable) -> Callable:
+    def cast(output):
+        if isinstance(output, (list, tuple)):
+            return type(output)(map(cast, output))
+        return output.float() if isinstance(output, torch.Tensor) and output.is_floating_point() else output
+
+    return wraps(forward)(lambda *args, **kwargs: cast(forward(*args, **kwargs)))
+
+
+def inner_head(runner: Runner) -> Optional[torch.nn.Module]:
+    """The head that predicts, without its teachers; None if the model has no head."""
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    head = getattr(model, 'head', None)
+    return getattr(head, 'head', head)
+
+
+class JointsError(ValueError):
+    """Data and head differ in the number of joints."""
+
+
+@HOOKS.register_module()
+class JointsHook(Hook):
+    """Refuses data of people with other joints than the head predicts; pipelines and metrics that convert them may.
+
+    Raises:
+        JointsError: Before the first iteration, names both numbers.
+    """
+
+    def before_run(self, runner: Runner) -> None:
+        head = inner_head(runner)
+        predicted = next((getattr(head, name) for name in ('num_keypoints', 'num_joints', 'out_channels')
+                          if isinstance(getattr(head, name, None), int)), None)
+        for name, loop in (('train', runner._train_loop), ('val', runner._val_loop), ('test', runner._test_loop)):
+            if predicted is None or not isinstance(loop, BaseLoop) or _converts(loop):
+                continue
+            found = getattr(loop.dataloader.dataset, 'metainfo', {}).get('num_keypoints', predicted)
+            if found != predicted:
+                raise JointsError(f'the {type(head).__name__} predicts {predicted} joints, but the people of '
+                                  f'{name}_dataloader have {found}: change its out_channels, take another data set or '
+                                  'metainfo, or convert by KeypointConverter')
+
+
+def _converts(loop: BaseLoop) -> bool:
+    """Whether a transform or a metric changes which joints there are."""
+    metrics = getattr(getattr(loop, 'evaluator', None), 'metrics', ())
+    return 'KeypointConverter' in repr(_pipelines(loop.dataloader.dataset)) or any(
+        getattr(metric, name, None) for metric in metrics for name in ('pred_converter', 'gt_converter'))
+
+
+def _pipelines(dataset) -> list:
+    parts = getattr(dataset, '_datasets', None) or getattr(dataset, 'datasets', [])
+    return [getattr(dataset, 'pipeline', None), *map(_pipelines, parts)]
 
 
 @HOOKS.register_module()

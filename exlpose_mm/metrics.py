@@ -323,11 +323,19 @@ def _mean(rows: Sequence[Dict[str, float]]) -> Dict[str, float]:
 
 
 def _load_ground_truth(path: str) -> dict:
-    """Load an annotation file; joints are counted anew, annotations without image left out."""
+    """Load an annotation file; joints are counted anew, annotations without image left out.
+
+    People without joints may lack ``keypoints`` and ``bbox``, and the file ``categories``.
+    """
     dataset = load(path)
     known = {image['id'] for image in dataset['images']}
+    annotations = [annotation for annotation in dataset['annotations'] if annotation['image_id'] in known]
+    unlabelled = max((len(annotation.get('keypoints') or ()) for annotation in annotations), default=0) * [0]
     dataset['annotations'] = [
-        dict(annotation, iscrowd=annotation.get('iscrowd', 0),
-             num_keypoints=sum(v > 0 for v in annotation['keypoints'][2::3]))
-        for annotation in dataset['annotations'] if annotation['image_id'] in known]
+        dict(annotation, iscrowd=annotation.get('iscrowd', 0), keypoints=annotation.get('keypoints') or unlabelled,
+             bbox=annotation.get('bbox') or 4 * [0],
+             num_keypoints=sum(v > 0 for v in (annotation.get('keypoints') or ())[2::3]))
+        for annotation in annotations]
+    ids = {annotation['category_id'] for annotation in annotations}
+    dataset.setdefault('categories', [dict(id=category, name='person') for category in sorted(ids)])
     return dataset

@@ -96,11 +96,15 @@ def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
         dict: ``(file name, lighting of the partner)`` to the partners' file names.
 
     Raises:
-        DatasetError: If a line is not two paths, bright then dark.
+        DatasetError: If a line is not two paths, bright then dark, or the file is not UTF-8.
     """
     listed = defaultdict(set)
-    with open(path, encoding='utf-8') as lines:
-        for number, line in enumerate(lines, 1):
+    with open(path, 'rb') as lines:
+        for number, content in enumerate(lines, 1):
+            try:
+                line = content.decode()
+            except UnicodeDecodeError as error:
+                raise DatasetError(f'{path}, line {number} is not UTF-8: {error}; save the file in this encoding') from error
             names = line.split()
             if not names:
                 continue

@@ -17,7 +17,8 @@ import json
 import os
 import os.path as osp
 from dataclasses import dataclass, field, fields
-from typing import Dict, Iterable, List, Optional, Sequence
+from numbers import Real
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 from zipfile import BadZipFile
 
 import numpy as np
@@ -178,6 +179,9 @@ class Results:
         if 'rows' not in content:
             return cls(_rows_of_scalars(content, row, path))
         prefix = osp.splitext(path)[0]
+        for name, values in content['rows'].items():
+            for column, value in values.items():
+                _number(value, f'{name}/{column}', path)
         return cls(content['rows'], content.get('boxes', cls.boxes), content.get('means', {}),
                    _read_matches(f'{prefix}.npz'), _read_people(f'{prefix}.people.npz'))
 
@@ -209,10 +213,16 @@ def _rows_of_scalars(content: dict, row: str, path: str) -> Dict[str, Dict[str, 
     for key, value in content.items():
         prefix, _, column = key.rpartition('/')
         if prefix and column in _COLUMNS:
-            rows.setdefault(row if prefix == 'coco' else prefix, {})[_COLUMNS[column]] = value
+            rows.setdefault(row if prefix == 'coco' else prefix, {})[_COLUMNS[column]] = _number(value, key, path)
     if not rows:
         raise ResultsError(f'{path} has no key like "coco/AP", only {list(content)}; {_HINT}')
     return rows
+
+
+def _number(value: Any, key: str, path: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ResultsError(f'{path}: {key} is {value!r}, no number; {_HINT}')
+    return value
 
 
 def _read_matches(path: str) -> Dict[str, Matches]:

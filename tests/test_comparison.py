@@ -196,8 +196,8 @@ def test_other_images_cannot_be_compared():
         Comparison(results, resamples=1)
 
 
-def run_tool(*args, cwd):
-    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+def run_tool(*args, cwd, **environment):
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), **environment}
     return subprocess.run([sys.executable, str(ROOT / 'tools' / 'compare.py'), *args], cwd=cwd,
                           env=environment, capture_output=True, text=True)
 
@@ -219,6 +219,23 @@ def test_command_line_tells_what_is_wrong(tmp_path):
     done = run_tool('nowhere', cwd=tmp_path)
     assert done.returncode == 2
     assert 'error: cannot read nowhere' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_command_line_on_a_terminal_of_ascii(three, tmp_path):
+    for name in ('low@1', 'low@2'):
+        three['low'].write(str(tmp_path / name / 'table'))
+    done = run_tool('low@1', 'low@2', '--resamples', '2', cwd=tmp_path, PYTHONIOENCODING='ascii')
+    assert done.returncode == 0, done.stderr
+    assert r'mean \xb1 standard deviation' in done.stdout
+    assert 'mean ± standard deviation' in (tmp_path / 'comparison.md').read_text(encoding='utf-8')
+
+
+def test_command_line_prints_what_it_cannot_write(three, tmp_path):
+    three['low'].write(str(tmp_path / 'low' / 'table'))
+    (tmp_path / 'file').write_text('')
+    done = run_tool('low', '--resamples', '2', '--out', 'file/report', cwd=tmp_path)
+    assert done.returncode == 1 and '| low |' in done.stdout
+    assert done.stderr.startswith('compare: ') and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize('share, text', [(-0.0004, '+0.0'), (0., '+0.0'), (-0.0006, '-0.1'), (0.0123, '+1.2')])

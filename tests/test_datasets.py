@@ -368,6 +368,12 @@ def test_images_that_the_pair_file_leaves_out_are_paired_by_name(exlpose_root):
     assert len(build(exlpose_root)) == 6
 
 
+def test_a_pair_file_that_is_not_utf_8(exlpose_root):
+    (exlpose_root / 'brightPath2darkPath.txt').write_bytes('bright/größe.png dark/größe.png\n'.encode('latin-1'))
+    with pytest.raises(DatasetError, match='brightPath2darkPath.txt, line 1 is not UTF-8.*save the file in this'):
+        build(exlpose_root)
+
+
 def test_ambiguous_pair_file(exlpose_root):
     (bright, dark), (other, _) = _renamed_pairs(exlpose_root)[:2]
     (exlpose_root / 'brightPath2darkPath.txt').write_text(f'x/{bright} {dark}\ny/{other} {dark}\n')

@@ -1,6 +1,7 @@
 """Hooks in a real runner."""
 import ctypes
 import multiprocessing
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,12 +9,17 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
-from mmengine.runner import Runner
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import BaseLoop, Runner, ValLoop
+from mmpose.registry import DATASETS, MODELS
 from mmpose.structures import PoseDataSample
 from torch.utils.data import DataLoader
 
-from exlpose_mm import FiniteLossHook, InitialValHook, KeepHeapHook, LogHistoryHook
-from exlpose_mm.hooks import NonFiniteLossError, keep_heap
+from test_configs import load
+
+from exlpose_mm import FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook, LogHistoryHook
+from exlpose_mm.hooks import JointsError, NonFiniteLossError, keep_heap
 
 
 class Model(BaseModel):
@@ -155,3 +161,79 @@ def test_another_c_library_is_left_alone(library, monkeypatch):
 
     monkeypatch.setattr('exlpose_mm.hooks.ctypes.CDLL', load)
     assert keep_heap() is False
+
+
+class TestFloatHead:
+    """Mixed precision of bfloat16, which NumPy does not know."""
+
+    NAMES = ['demo/exlpose_r18_1xb16-10e_demo-128x96.py', 'exlpose/baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py',
+             'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py', 'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py']
+
+    @pytest.mark.parametrize('name', NAMES)
+    def test_measures_its_accuracy(self, name, exlpose_root, monkeypatch):
+        init_default_scope('mmpose')  # the runners above have another
+        config = load(name, exlpose_root, monkeypatch)
+        torch.manual_seed(0)
+        model = MODELS.build(config.model).train()
+        dataset = DATASETS.build(config.train_dataloader.dataset)
+        batch = model.data_preprocessor(pseudo_collate([dataset[0], dataset[1]]), training=True)
+        runner = SimpleNamespace(model=model, optim_wrapper=AmpOptimWrapper.__new__(AmpOptimWrapper))
+        hook = FloatHeadHook()
+        hook.before_train(runner)
+        with torch.autocast('cpu', torch.bfloat16):
+            losses = model(**batch, mode='loss')
+        total, scalars = model.parse_losses(losses)
+        total.backward()
+        assert all(torch.isfinite(value) for value in scalars.values()) and total.dtype == torch.float32
+        inner = getattr(model.head, 'head', model.head)
+        assert all(parameter.grad is not None for parameter in inner.parameters())
+        hook.after_train(runner)
+        assert 'forward' not in vars(inner)
+
+    def test_full_precision_is_left_alone(self):
+        head = torch.nn.Linear(1, 1)
+        FloatHeadHook().before_train(SimpleNamespace(model=SimpleNamespace(head=head), optim_wrapper=None))
+        assert 'forward' not in vars(head)
+
+
+class TestJoints:
+
+    @staticmethod
+    def runner(tmp_path, config, joints):
+        config.model.head.head.out_channels = joints
+        for part in ('train', 'val', 'test'):
+            config[f'{part}_dataloader'].update(num_workers=0, persistent_workers=False, batch_size=2)
+        config.update(work_dir=str(tmp_path), experiment_name=tmp_path.name)
+        return Runner.from_cfg(config)
+
+    @pytest.mark.parametrize('joints', [13, 17])
+    def test_others_than_the_heads_are_refused_before_the_first_iteration(self, joints, exlpose_root, tmp_path, monkeypatch):
+        config = load(TestFloatHead.NAMES[0], exlpose_root, monkeypatch)
+        runner = self.runner(tmp_path, config, joints)
+        with pytest.raises(JointsError, match=f'HeatmapHead predicts {joints} joints, but .*train_dataloader have 14'):
+            runner.train()
+        assert runner.iter == 0
+
+    def test_of_another_metainfo_are_refused_in_testing(self, exlpose_root, tmp_path, monkeypatch):
+        config = load(TestFloatHead.NAMES[0], exlpose_root, monkeypatch)
+        config.test_dataloader.dataset.metainfo = dict(from_file='configs/_base_/datasets/aic.py')
+        for subset in config.test_dataloader.dataset.datasets:
+            subset.metainfo = dict(from_file='configs/_base_/datasets/aic.py')
+        runner = self.runner(tmp_path, config, 17)
+        with pytest.raises(JointsError, match='predicts 17 joints, but .*test_dataloader have 14'):
+            runner.test()
+
+    @pytest.mark.parametrize('kwargs', [
+        dict(pipeline=[dict(type='KeypointConverter', num_keypoints=17, mapping=[(0, 0)])]), dict(pred_converter='any')])
+    def test_that_are_converted_may_differ(self, kwargs):
+        """Also by a part of a concatenated data set."""
+        part = SimpleNamespace(pipeline=kwargs.get('pipeline'), metainfo=dict(num_keypoints=14))
+        dataset = SimpleNamespace(pipeline=None, datasets=[part], metainfo=dict(num_keypoints=14))
+        loop = BaseLoop.__new__(ValLoop)
+        loop.dataloader = SimpleNamespace(dataset=dataset)
+        loop.evaluator = SimpleNamespace(metrics=[SimpleNamespace(pred_converter=kwargs.get('pred_converter'))])
+        JointsHook().before_run(SimpleNamespace(
+            model=SimpleNamespace(head=SimpleNamespace(out_channels=17)), _train_loop=None, _val_loop=loop, _test_loop=None))
+
+    def test_a_model_without_a_head(self):
+        JointsHook().before_run(SimpleNamespace(model=object(), _train_loop=None, _val_loop=None, _test_loop=None))

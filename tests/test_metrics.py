@@ -393,6 +393,19 @@ def test_ocn_config_tests_the_two_cameras_and_nothing_else():
     assert config.test_dataloader.dataset.pipeline == config.val_dataloader.dataset.pipeline
 
 
+def test_people_without_joints_may_lack_box_and_joints_and_the_file_its_categories(toy, tmp_path):
+    """They change nothing, as the data set leaves them out."""
+    paths, person = toy
+    whole = evaluate(build(paths), toy_samples(person))
+    content = json.loads(Path(paths['LL-N']).read_text())
+    del content['categories']
+    bare = dict(id=900, image_id=content['images'][0]['id'], category_id=1)
+    content['annotations'] += [bare, dict(bare, id=901, keypoints=[], bbox=None), dict(bare, id=902, bbox=[0, 0, 5, 5])]
+    (tmp_path / 'bare.json').write_text(json.dumps(content))
+    lacking = {split: tmp_path / 'bare.json' for split in paths}
+    assert evaluate(build(lacking), toy_samples(person)) == whole
+
+
 # --- Errors ------------------------------------------------------------------------------
 
 def test_sample_without_split(toy):

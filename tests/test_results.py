@@ -157,7 +157,9 @@ def test_numbers_of_plain_mmpose(tmp_path):
 
 @pytest.mark.parametrize('content, message', [
     (None, 'cannot read .*No such file'), ('{', 'cannot read'), ('[1]', 'holds a list'),
-    ('{"time": 1}', r"no key like \"coco/AP\", only \['time'\]")])
+    ('{"time": 1}', r"no key like \"coco/AP\", only \['time'\]"),
+    ('{"coco/AP": "0.5"}', "coco/AP is '0.5', no number"), ('{"coco/AP": null}', 'coco/AP is None, no number'),
+    ('{"rows": {"WL": {"AP": "0.5"}}}', "WL/AP is '0.5', no number")])
 def test_files_without_results(tmp_path, content, message):
     path = tmp_path / 'table.json'
     if content is not None:

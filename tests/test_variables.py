@@ -144,12 +144,13 @@ class TestTools:
         with pytest.raises(SystemExit, match='^test: .*2 that differ'):
             cli.run_mmpose_tool('test')
 
-    def test_a_copy_is_tested_on_the_data_that_were_asked_for(self, exlpose_root, tmp_path):
-        """In a folder whose name mmengine's own options would cut to pieces."""
-        odd = exlpose_root.rename(exlpose_root.with_name("it's [my], data"))
+    @pytest.mark.parametrize('locale', [{}, dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')])
+    def test_a_copy_is_tested_on_the_data_that_were_asked_for(self, exlpose_root, tmp_path, locale):
+        """In a folder whose name mmengine's own options would cut to pieces, and ASCII does not know."""
+        odd = exlpose_root.rename(exlpose_root.with_name("it's [my], größte data"))
         done = run(ROOT / 'tools' / 'test.py', dumped(DEMO, tmp_path), random_checkpoint(DEMO, tmp_path / 'model.pth'),
                    '--work-dir', tmp_path / 'work', '--cfg-options', f'data_root={odd}', 'test_dataloader.num_workers=0',
-                   'test_dataloader.persistent_workers=False')
+                   'test_dataloader.persistent_workers=False', **locale)
         assert done.returncode == 0, done.stderr[-2000:]
         assert 'LL-A' in done.stdout + done.stderr
 
@@ -178,6 +179,6 @@ class TestTools:
             main([str(dumped(REAL, tmp_path)), '--data-root', '/elsewhere'])
 
 
-def run(script, *args):
+def run(script, *args, **environment):
     return subprocess.run([sys.executable, str(script), *map(str, args)], capture_output=True, text=True,
-                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **environment})

@@ -5,9 +5,9 @@ import sys
 
 import cv2
 import numpy as np
-from mmengine.utils import ProgressBar
 
 from exlpose_mm.benchmark import build_dataset
+from exlpose_mm.cli import Progress, count
 from exlpose_mm.release_check import HEADER, check_release, complete
 from exlpose_mm.variables import load_config
 from exlpose_mm.visualization import contact_sheet, draw_sample, input_names
@@ -20,10 +20,10 @@ def parse_args(argv=None):
     parser.add_argument('--check', action='store_true',
                         help="check the release in --data-root instead: counts, partners, sizes, boxes, pixels")
     parser.add_argument('--data-root', help="folder of the data set, if not the config's")
-    parser.add_argument('--num', type=int, default=8, help='samples, spread evenly over the data set')
-    parser.add_argument('--seed', type=int, default=0, help='of the augmentation')
+    parser.add_argument('--num', type=count, default=8, help='samples, spread evenly over the data set')
+    parser.add_argument('--seed', type=count, default=0, help='of the augmentation')
     parser.add_argument('--out', default='training_samples.png', help='the picture')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='threads that decode, for --check')
+    parser.add_argument('--workers', type=count, default=os.cpu_count(), help='threads that decode, for --check')
     args = parser.parse_args(argv)
     if min(args.num, args.workers) < 1:
         parser.error('--num and --workers are at least 1')
@@ -33,7 +33,7 @@ def parse_args(argv=None):
 
 
 def check(args):
-    reports = check_release(args.data_root or 'data/ExLPose', args.workers, progress=ProgressBar)
+    reports = check_release(args.data_root or 'data/ExLPose', args.workers, progress=Progress)
     problems = [line for report in reports for line in report.problems]
     print('\n' + '\n'.join([*problems, '', HEADER, *(report.row() for report in reports)]))
     sys.exit(0 if complete(reports) else 'This is not the release as it was published.')

@@ -3,9 +3,8 @@ import argparse
 import os
 import sys
 
-from mmengine.utils import ProgressBar
-
 from exlpose_mm.benchmark import build_dataset
+from exlpose_mm.cli import Progress, count
 from exlpose_mm.crop_cache import build, verify
 from exlpose_mm.variables import load_config
 
@@ -16,8 +15,8 @@ def parse_args(argv=None):
     parser.add_argument('config')
     parser.add_argument('--out', required=True, help='the file; then set train_dataloader.dataset.crop_cache to it')
     parser.add_argument('--data-root', help='folder of the data set, if not the config\'s')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes that decode; 0 decodes in this one')
-    parser.add_argument('--samples', type=int, default=32, help='training samples to compare with those of whole frames')
+    parser.add_argument('--workers', type=count, default=os.cpu_count(), help='processes that decode; 0 decodes in this one')
+    parser.add_argument('--samples', type=count, default=32, help='training samples to compare with those of whole frames')
     return parser.parse_args(argv)
 
 
@@ -27,7 +26,7 @@ def main(argv=None):
         config = load_config(args.config, data_root=args.data_root)
         config.train_dataloader.dataset.pop('crop_cache', None)
         dataset = build_dataset(config)
-        made, problems = build(dataset, args.out, args.workers, ProgressBar)
+        made, problems = build(dataset, args.out, args.workers, Progress)
         compared = 0 if problems else verify(dataset, args.out, args.samples)
     except (ValueError, OSError) as error:
         sys.exit(f'cache_crops: {error}')

@@ -3,10 +3,9 @@ import argparse
 import sys
 from dataclasses import replace
 
-from mmengine.utils import ProgressBar
-
 from exlpose_mm.calibration import CalibrationError, fit, write_report
 from exlpose_mm.camera import PRESETS
+from exlpose_mm.cli import Progress, count
 from exlpose_mm.raw_recovery import PATTERNS, cut_to_red, develop_raw, fit_colours, recover_raw
 from exlpose_mm.transforms import ImageError, load_image
 
@@ -22,9 +21,9 @@ def parse_args(argv=None):
     parser.add_argument('--colours', choices=PATTERNS, metavar='PATTERN',
                         help="find each frame's white balance and colour matrix; the colours of the sensor's "
                         f'first 2 x 2 pixels: {", ".join(PATTERNS)} (of ExLPose: BGGR). About a minute a frame')
-    parser.add_argument('--fit', type=int, default=0, metavar='N',
+    parser.add_argument('--fit', type=count, default=0, metavar='N',
                         help='fit the sensor by trying N of them, about 2 s each and frame; 100 are enough')
-    parser.add_argument('--seed', type=int, default=1, help='seed of the simulated frames')
+    parser.add_argument('--seed', type=count, default=1, help='seed of the simulated frames')
     parser.add_argument('--out', default='work_dirs/camera', help='folder of the report')
     return parser.parse_args(argv)
 
@@ -52,7 +51,7 @@ def main(argv=None):
             frames = {path: cut_to_red(frame, args.colours) for path, frame in frames.items()}
             cameras = [find_colours(frame, camera) for frame, camera in zip(frames.values(), cameras)]
         if args.fit:
-            bar = ProgressBar(args.fit)
+            bar = Progress(args.fit)
             cameras = fit([*frames.values()], cameras, args.fit, lambda loss: bar.update())
             print('', *cameras, sep='\n')
         print(write_report(args.out, frames, cameras, args.seed))

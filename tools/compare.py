@@ -2,8 +2,9 @@
 import argparse
 import os
 import os.path as osp
+import sys
 
-from exlpose_mm.cli import add_result_arguments
+from exlpose_mm.cli import add_result_arguments, printable_output
 from exlpose_mm.comparison import Comparison, ComparisonError, read_results
 from exlpose_mm.results import ResultsError
 
@@ -23,11 +24,15 @@ def main():
             read_results(args.results), args.baseline, args.resamples, args.seed)
     except (ComparisonError, ResultsError) as error:
         parser.error(str(error))
-    os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
-    with open(f'{args.out}.md', 'w', encoding='utf-8') as file:
-        file.write(comparison.markdown())
-    comparison.plot(f'{args.out}.png')
+    printable_output()
     print(comparison.markdown())
+    try:
+        os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
+        with open(f'{args.out}.md', 'w', encoding='utf-8') as file:
+            file.write(comparison.markdown())
+        comparison.plot(f'{args.out}.png')
+    except OSError as error:
+        sys.exit(f'compare: {error}')
 
 
 if __name__ == '__main__':

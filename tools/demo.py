@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.utils import ProgressBar
 
-from exlpose_mm.cli import count, exiting_on_sigterm, printable_output
+from exlpose_mm.cli import Progress, count, exiting_on_sigterm, printable_output
 from exlpose_mm.detection import DetectionError, load_detector, people_in
 from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses, load_model,
                                   whole_image)
@@ -51,7 +50,7 @@ def run(args, source, model, boxes):
     """Go through the frames; returns what was wrong with those that were left out."""
     predictions, writer, problems = Predictions(model.dataset_meta), Writer(args.out, source), [*source.left_out]
     path, written = Path(args.out) / 'predictions.json', time.monotonic()
-    bar = ProgressBar(min(len(source), args.num or len(source)))
+    bar = Progress(min(len(source), args.num or len(source)))
     try:
         for frame in itertools.islice(source, args.num or None):
             try:

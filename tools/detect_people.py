@@ -6,8 +6,8 @@ import sys
 
 import torch
 from mmengine.fileio import dump
-from mmengine.utils import ProgressBar
 
+from exlpose_mm.cli import Progress
 from exlpose_mm.datasets import DatasetError
 from exlpose_mm.detection import DetectionError, as_annotations, detect_people, list_images, load_detector
 from exlpose_mm.lighting import LIGHTINGS
@@ -40,7 +40,7 @@ def main(argv=None):
         detector = load_detector(args.config, args.checkpoint, args.device)
     except (DatasetError, DetectionError) as error:
         sys.exit(f'detect_people: {error}')
-    bar = ProgressBar(len(images))
+    bar = Progress(len(images))
     detections, errors = detect_people(detector, images, args.on, args.score_thr, bar.update)
     content = as_annotations(detections, args.ann_file, args.data_root) if args.unlabelled else detections
     dump(content, args.out, file_format='json')

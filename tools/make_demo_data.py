@@ -2,9 +2,8 @@
 
 import argparse
 
-from mmengine.utils import ProgressBar
-
 from exlpose_mm.camera import darken
+from exlpose_mm.cli import Progress, count
 from exlpose_mm.synthetic import write_dataset
 
 
@@ -12,9 +11,9 @@ def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', default='data/demo', help='folder of the data set')
-    parser.add_argument('--train', type=int, default=480, help='number of training pairs')
-    parser.add_argument('--test', type=int, default=120, help='number of test pairs')
-    parser.add_argument('--seed', type=int, default=0, help='seed of everything that is random')
+    parser.add_argument('--train', type=count, default=480, help='number of training pairs')
+    parser.add_argument('--test', type=count, default=120, help='number of test pairs')
+    parser.add_argument('--seed', type=count, default=0, help='seed of everything that is random')
     parser.add_argument('--size', type=int, nargs=2, default=(320, 240),
                         metavar=('WIDTH', 'HEIGHT'), help='size of the images in pixels')
     return parser.parse_args()
@@ -22,7 +21,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    bar = ProgressBar(args.train + args.test)
+    bar = Progress(args.train + args.test)
     written = write_dataset(args.out, args.train, args.test, args.seed, tuple(args.size), darken,
                             progress=bar.update)
     print(f'\n{args.out}: {"written" if written else "already there, nothing to do"}')

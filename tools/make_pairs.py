@@ -3,8 +3,7 @@ import argparse
 import os
 import sys
 
-from mmengine.utils import ProgressBar
-
+from exlpose_mm.cli import Progress, count
 from exlpose_mm.layout import SPLITS
 from exlpose_mm.pair_making import Settings, make_pairs
 
@@ -29,8 +28,8 @@ def parse_args(argv=None):
     parser.add_argument('--person-height', type=float,
                         help="resize images so that people have this height in pixels; ExLPose's median is 349")
     parser.add_argument('--split', choices=SPLITS, default='train', help='split to make')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the noise')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), help='processes; 0 works in this one')
+    parser.add_argument('--seed', type=count, default=0, help='seed of the noise')
+    parser.add_argument('--workers', type=count, default=os.cpu_count(), help='processes; 0 works in this one')
     return parser.parse_args(argv)
 
 
@@ -39,7 +38,7 @@ def main(argv=None):
     settings = Settings(args.ann, args.images, args.split, args.level, args.seed,
                         args.person_height)
     try:
-        made, problems = make_pairs(settings, args.out, args.workers, ProgressBar)
+        made, problems = make_pairs(settings, args.out, args.workers, Progress)
     except (ValueError, OSError) as error:
         sys.exit(f'make_pairs: {error}')
     print(f'\n{args.out}: {made} pairs')

@@ -1,16 +1,16 @@
 """Writes a picture of predictions on dark images, lifted, beside their well-lit partners."""
 import argparse
+import sys
 
 import cv2
-from mmengine.utils import track_progress
 
 from exlpose_mm import ExLPoseDataset
-from exlpose_mm.cli import split_name
+from exlpose_mm.cli import Progress, count, split_name
 from exlpose_mm.inference import load_model
 from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image
 
 
-def parse_args():
+def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
@@ -23,26 +23,39 @@ def parse_args():
     parser.add_argument('--crop', action='store_true', help='show only where the people are')
     parser.add_argument('--width', type=int, help='of the picture in pixels, if it would be wider')
     parser.add_argument('--out', default='predictions.png')
-    parser.add_argument('--num', type=int, default=6, help='images, spread evenly over the data set')
+    parser.add_argument('--num', type=count, default=6, help='images, spread evenly over the data set')
     parser.add_argument('--device', default='cpu')
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    if args.num < 1:
+        parser.error('--num is at least 1')
+    return args
 
 
-def main():
-    args = parse_args()
+def show(args):
     names, paths = zip(*map(split_name, args.checkpoints))
     models = [load_model(args.config, path, args.device) for path in paths]
     dataset = ExLPoseDataset(lighting='low_light' if args.unpaired else 'paired', ann_file=args.ann_file,
                              data_root=args.data_root, test_mode=True)
     images = group_by_image(dataset)
     chosen = images[::max(1, len(images) // args.num)][:args.num]
-    rows = track_progress(lambda people: draw_people(models, people, args.crop), chosen)
+    bar, rows = Progress(len(chosen)), []
+    for people in chosen:
+        rows.append(draw_people(models, people, args.crop))
+        bar.update()
     captions = ('as the camera saw it', *(name or 'lifted, with predictions' for name in names),
                 'labels' if args.unpaired else 'well-lit partner, labels')
     sheet = contact_sheet(rows, captions, args.width)
     if not cv2.imwrite(args.out, sheet):
         raise OSError(f'cannot write {args.out}: does its folder exist, and is there room?')
     print(f'\n{args.out}')
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    try:
+        show(args)
+    except (ValueError, OSError) as error:
+        sys.exit(f'show_predictions: {error}')
 
 
 if __name__ == '__main__':

@@ -8,6 +8,8 @@ default_hooks = dict(
 
 custom_hooks = [
     dict(type='VariablesHook'),
+    dict(type='JointsHook'),
+    dict(type='FloatHeadHook'),
     dict(type='SyncBuffersHook'),
     dict(type='CheckpointFitHook'),
     dict(type='FiniteLossHook'),
