@@ -54,7 +54,7 @@ def test_counts():
 
 @pytest.mark.parametrize('tool, arguments', [
     ('show_predictions', ['c.py', 'x.pth', '--num', '-1']), ('show_predictions', ['c.py', 'x.pth', '--num', '0']),
-    ('browse_dataset', ['c.py', '--num', '-1']), ('report', ['dir', '--failures', '-1']),
+    ('browse_dataset', ['c.py', '--num', '-1']),
     ('make_pairs', ['--ann', 'a', '--images', 'b', '--out', 'c', '--workers', '-1']),
     ('cache_crops', ['c.py', '--out', 'x', '--samples', '-2'])])
 def test_negative_counts_are_refused(tool, arguments, capsys):

@@ -279,6 +279,14 @@ def test_predictions_that_are_not_numbers_come_first(work_dirs, tmp_path):
     assert 'OKS – %' in text and f'annotation {results.people.annotation_id[worst]}' in text and 'off by inf' in text
 
 
+def test_sentences_are_apart(work_dirs, tmp_path, monkeypatch):
+    monkeypatch.setattr('exlpose_mm.report.brightness.PEOPLE_A_BIN', 1)
+    for frames, said in ((100, 'It was measured in all 4 dark frames. Each point'),
+                         (2, 'It was measured in 2 of 4 dark frames, spread evenly over the test. Each point')):
+        write_report([str(work_dirs[0])], str(tmp_path / 'r.html'), Options(frames=frames, resamples=1))
+        assert said in ' '.join(Page(tmp_path / 'r.html').text.split())
+
+
 def test_command_line(work_dirs, tmp_path, capsys):
     main = runpy.run_path(str(ROOT / 'tools' / 'report.py'))['main']
     main([f'ours={work_dirs[1]}', '--out', str(tmp_path / 'r.html'), '--failures', '1', '--resamples', '2'])

@@ -2,7 +2,7 @@
 import argparse
 import sys
 
-from exlpose_mm.cli import Progress, add_result_arguments, count
+from exlpose_mm.cli import Progress, add_result_arguments
 from exlpose_mm.comparison import ComparisonError
 from exlpose_mm.report import Options, ReportError, write_report
 from exlpose_mm.results import ResultsError
@@ -15,8 +15,8 @@ def parse_args(argv=None):
     parser.add_argument('--out', default='report.html', help='the page')
     parser.add_argument('--title', default=Options.title, help='of the page')
     parser.add_argument('--data-root', help='folder of the data set, if it is not where the test found it')
-    parser.add_argument('--failures', type=count, default=Options.failures, help='people with pictures, each result')
-    parser.add_argument('--frames', type=count, default=Options.frames, help="dark frames read for people's brightness")
+    parser.add_argument('--failures', type=int, default=Options.failures, help='people with pictures, each result')
+    parser.add_argument('--frames', type=int, default=Options.frames, help="dark frames read for people's brightness")
     return parser, parser.parse_args(argv)
 
 
