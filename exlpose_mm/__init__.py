@@ -19,6 +19,7 @@ from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
 from .photometry import AntiAlias, ScaleToMean, ThinPhotons
+from .running import LearningHook, OrphansHook, WorkDirHook
 from .seeding import ReseedHook, SeededBatchSampler
 from .transforms import (AddMomentumView, LoadLabelledImage, LoadPairedImages, OnLighting, OnStudent,
                          PackPairedInputs, TagLighting)
@@ -37,5 +38,5 @@ __all__ = [
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
     'LightingVisualizer', 'CheckpointFitHook', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
     'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook', 'VariablesHook', 'FloatHeadHook',
-    'JointsHook'
+    'JointsHook', 'LearningHook', 'OrphansHook', 'WorkDirHook'
 ]

@@ -17,6 +17,7 @@ from .checkpoints import CheckpointError
 from .hooks import JointsError, NonFiniteLossError
 from .metrics import SplitError
 from .pairing import DatasetError
+from .running import TrainingError
 from .transforms import ImageError
 from .variables import ConfigError, load_config, take_variables
 
@@ -117,5 +118,6 @@ def run_mmpose_tool(name: str) -> None:
         main = runpy.run_path(script)['main']
         main.__globals__['Config'] = SimpleNamespace(fromfile=partial(load_config, **variables))
         main()
-    except (DatasetError, ImageError, CheckpointError, ConfigError, JointsError, NonFiniteLossError, SplitError) as error:
+    except (DatasetError, ImageError, CheckpointError, ConfigError, JointsError, NonFiniteLossError, SplitError,
+            TrainingError) as error:
         sys.exit(f'{name}: {error}')

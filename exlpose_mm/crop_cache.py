@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from .crops import CPNCrop
 from .lighting import LIGHTINGS
+from .orphans import end_with_parent
 from .pairing import DatasetError
 from .photometry import AntiAlias, ScaleToMean, affine_box, affine_reach, channel_sums, cut_at_frame
 from .transforms import AddMomentumView, OnLighting, TagLighting, load_image
@@ -148,6 +149,7 @@ def build(dataset, path: str, workers: int = 0,
                     _read_note(txn, _key(person, dataset.data_root)), person, transforms)]
             frames = _Frames(missing, transforms, dataset.data_root)
             bar, made, problems = progress(len(frames)), 0, []
+            end_with_parent()
             for entries, problem in DataLoader(frames, batch_size=None, num_workers=workers, collate_fn=_same):
                 _write(env, entries)
                 made += len(entries) // 2

@@ -8,6 +8,9 @@ default_hooks = dict(
 
 custom_hooks = [
     dict(type='VariablesHook'),
+    dict(type='WorkDirHook'),
+    dict(type='LearningHook'),
+    dict(type='OrphansHook'),
     dict(type='JointsHook'),
     dict(type='FloatHeadHook'),
     dict(type='SyncBuffersHook'),
