@@ -129,6 +129,11 @@ def _items(node: Any) -> Iterator[Tuple[str, Any]]:
         yield from _items(child)
 
 
+def _is_used(value: str, name: str, config: Config) -> bool:
+    texts = (text for part in _parts(config, name) if part != name for text in _strings(config[part]))
+    return any(text == value or text.startswith(f'{value}/') for text in texts)
+
+
 def _strings(node: Any) -> Iterator[str]:
     """All strings in nested dicts and lists, but keys."""
     if isinstance(node, str):
@@ -161,10 +166,12 @@ class VariablesHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
+        path, config = runner.cfg.filename, runner.cfg
+        file = Config.fromfile(path) if path and os.path.isfile(path) else config
         for name in VARIABLES:
-            value, config = runner.cfg.get(name), runner.cfg
-            nested = (text for part in _parts(config, name) if part != name for text in _strings(config[part]))
-            if isinstance(value, str) and not any(text == value or text.startswith(f'{value}/') for text in nested):
+            value = config.get(name)
+            # Where the variable is the file's own, its places may have been set one by one.
+            if isinstance(value, str) and not _is_used(value, name, file if file.get(name) == value else config):
                 raise ConfigError(
                     f'{name}={value} changes nothing here: the config has used another, {sorted(_PLACES[name](config))}; '
                     f'use `mim train exlpose_mm` or `mim test exlpose_mm`, or set the environment variable {name.upper()}')

@@ -168,6 +168,18 @@ class TestTools:
         for name in NAMES:
             VariablesHook().before_run(type('Runner', (), dict(cfg=Config.fromfile(ROOT / 'configs' / name))))
 
+    def test_the_hook_lets_places_be_set_one_by_one(self):
+        config = Config.fromfile(PAPER)
+        config.merge_from_dict({'train_dataloader.dataset.data_root': '/a', 'val_evaluator.data_root': '/b'})
+        for part in (config.val_dataloader, config.test_dataloader):
+            for dataset in part.dataset.datasets:
+                dataset.data_root = '/c'
+        config.test_evaluator.data_root = '/d'
+        VariablesHook().before_run(type('Runner', (), dict(cfg=config)))
+        config.data_root = '/e'
+        with pytest.raises(ConfigError, match='data_root=/e changes nothing here'):
+            VariablesHook().before_run(type('Runner', (), dict(cfg=config)))
+
     def test_the_hook_sees_a_child_that_sets_what_its_base_has_used(self, tmp_path):
         (tmp_path / 'child.py').write_text(f"_base_ = [{str(PAPER)!r}]\npretrained = 'mine.pth'")
         with pytest.raises(ConfigError, match='pretrained=mine.pth changes nothing here.*resnet50.*PRETRAINED'):
