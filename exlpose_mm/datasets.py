@@ -294,8 +294,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
 class ExLPoseOCNDataset(ExLPoseDataset):
     """ExLPose-OCN (paper, section 3): night photographs of two other cameras, for testing.
 
-    There are no well-lit partners. ``lighting`` is ``'low_light'``; see
-    :class:`ExLPoseDataset` for the other keys.
+    There are no well-lit partners. ``lighting`` is ``'low_light'`` whatever an image looks like, so that all
+    of them run under the low-light branch, as in the official code; see :class:`ExLPoseDataset` for the other keys.
 
     Args:
         ann_file (str): See :func:`find_annotation`.

@@ -2,7 +2,9 @@
 import glob
 import json
 import os.path as osp
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
@@ -162,16 +164,21 @@ def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Opti
     """
     config = Config.fromfile(config)
     if lighting is not None:
-        check_lighting(lighting)
-        steps = config.test_dataloader.dataset.pipeline
-        if not any(step.type == 'TagLighting' for step in steps):
-            raise ValueError(f'{config.filename} has no TagLighting in its test pipeline that a lighting could be given')
-        config.test_dataloader.dataset.pipeline = [force_lighting(step.to_dict(), lighting) for step in steps]
+        config.test_dataloader.dataset.pipeline = _forced(config, lighting)
     config.setdefault('train_dataloader', config.get('test_dataloader'))  # a deployed model has only that
     model = init_model(config, checkpoint if '://' in checkpoint else None, device=device)
     if '://' not in checkpoint:
         load_fitting(model, checkpoint)
     return model
+
+
+def _forced(config: Config, lighting: str) -> List[dict]:
+    """The test pipeline with another TagLighting."""
+    check_lighting(lighting)
+    steps = config.test_dataloader.dataset.pipeline
+    if not any(step['type'] == 'TagLighting' for step in steps):
+        raise ValueError(f'{config.filename} has no TagLighting in its test pipeline that a lighting could be given')
+    return [force_lighting(dict(step), lighting) for step in steps]
 
 
 def whole_image(image: np.ndarray, name: str) -> np.ndarray:
@@ -211,8 +218,18 @@ def boxes_from_file(path: str) -> Boxes:
     return of
 
 
-def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray) -> PoseDataSample:
+def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray, lighting: Optional[str] = None) -> PoseDataSample:
     """The people of a frame in one sample, without ``pred_instances`` if there are no boxes.
+
+    Args:
+        model (nn.Module): From :func:`load_model`.
+        image (np.ndarray): (H, W, 3), uint8, BGR.
+        boxes (np.ndarray): (N, 4), x1 y1 x2 y2 in pixels.
+        lighting (str, optional): Of this frame. By default as the model was loaded.
+
+    Returns:
+        PoseDataSample: ``pred_instances`` of ``keypoints``, ``keypoint_scores``, ``bboxes`` and, of models that know
+        lightings, ``lighting``: a list of the lighting of each person.
 
     Raises:
         SourceError: If a box (x1, y1, x2, y2) is not of numbers, has no area or lies outside of the frame, or
@@ -224,23 +241,50 @@ def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray) -> PoseDa
             raise SourceError(f'a person {problem}')
     if not len(boxes):
         return PoseDataSample()
-    poses = merge_data_samples(inference_topdown(model, image, boxes))
+    with _pipeline(model, lighting):
+        people = inference_topdown(model, image, boxes)
+    poses = merge_data_samples(people)
     found = poses.pred_instances
+    if all('lighting' in person for person in people):
+        found.lighting = [person.lighting for person in people]
     if not (np.isfinite(found.keypoints).all() and np.isfinite(found.keypoint_scores).all()):
         raise SourceError('the predicted joints are not numbers: is something wrong with the weights?')
     return poses
 
 
+@contextmanager
+def _pipeline(model: nn.Module, lighting: Optional[str]) -> Iterator[None]:
+    """Have a model take every image to be of this lighting, if it is given."""
+    dataset = model.cfg.test_dataloader.dataset
+    before = dataset.pipeline
+    try:
+        if lighting is not None:
+            dataset.pipeline = _forced(model.cfg, lighting)
+        yield
+    finally:
+        dataset.pipeline = before
+
+
+def lightings_in(poses: PoseDataSample) -> List[str]:
+    """Of each person of :func:`find_poses`; empty if there is none, or the model knows no lightings."""
+    return poses.pred_instances.get('lighting', []) if 'pred_instances' in poses else []
+
+
 def draw(image: np.ndarray, poses: PoseDataSample, metainfo: dict) -> np.ndarray:
-    """Poses on the frame as it is and, if it is dark, on the lifted one to its right."""
-    panels = [image, lift(image)] if is_dark(image) else [image]
+    """Poses on the frame as it is and, if somebody is in low light, on the lifted one to its right.
+
+    Where it is not known who is, that is if the frame is dark.
+    """
+    lightings = lightings_in(poses)
+    lifts = 'low_light' in lightings if lightings else is_dark(image)
+    panels = [image, lift(image)] if lifts else [image]
     if 'pred_instances' in poses:
         panels = [draw_poses(panel, poses, metainfo) for panel in panels]
     return np.hstack(panels)
 
 
 class Predictions:
-    """Poses as the content of a COCO-style file; the third number of a joint is its score.
+    """Poses as the content of a COCO-style file; the third number of a joint is its score, ``lighting`` a person's.
 
     Args:
         metainfo (dict): The model's ``dataset_meta``.
@@ -255,11 +299,12 @@ class Predictions:
         number = len(self.content['images']) + 1
         height, width = image.shape[:2]
         self.content['images'].append(dict(id=number, file_name=name, height=height, width=width))
-        for keypoints, scores, box in _people(poses):
+        for (keypoints, scores, box), light in zip_longest(_people(poses), lightings_in(poses)):
             x0, y0, x1, y1 = map(float, box)
             self.content['annotations'].append(dict(
                 id=len(self.content['annotations']) + 1, image_id=number, category_id=1, iscrowd=0,
                 bbox=[x0, y0, x1 - x0, y1 - y0], area=(x1 - x0) * (y1 - y0), score=float(np.mean(scores)),
+                **({} if light is None else dict(lighting=light)),
                 keypoints=np.column_stack([keypoints, scores]).astype(float).round(3).ravel().tolist()))
 
 

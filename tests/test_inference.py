@@ -172,6 +172,25 @@ class TestLighting:
         for estimator, img, want in ((model, dark, 'low_light'), (model, lit, 'well_lit'), (forced, dark, 'well_lit')):
             assert find_poses(estimator, img, box).lighting == want
 
+    def test_of_each_person_is_written_and_decides_what_is_drawn(self, model):
+        """A lamp shines on one of two people."""
+        frame = image(high=3, size=(96, 128))
+        frame[10:90, 70:120] += 90
+        boxes = np.float32([[5, 10, 55, 90], [70, 10, 120, 90]])
+        poses = find_poses(model, frame, boxes)
+        predictions = Predictions(model.dataset_meta)
+        predictions.add('a.png', frame, poses)
+        assert [person['lighting'] for person in predictions.content['annotations']] == ['low_light', 'well_lit']
+        assert draw(frame, poses, model.dataset_meta).shape[1] == 2 * 128
+        assert draw(frame, find_poses(model, frame, boxes[1:]), model.dataset_meta).shape[1] == 128
+
+    def test_of_one_frame_may_be_given(self, model):
+        dark = image(high=3, size=(96, 128))
+        forced = find_poses(model, dark, whole_image(dark, ''), 'well_lit')
+        assert forced.pred_instances.lighting == ['well_lit']
+        assert draw(dark, forced, model.dataset_meta).shape[1] == 128
+        assert find_poses(model, dark, whole_image(dark, '')).pred_instances.lighting == ['low_light']
+
     def test_unknown(self, checkpoint):
         with pytest.raises(ValueError, match="'dim'"):
             load_model(str(DEMO), checkpoint, lighting='dim')
@@ -316,6 +335,26 @@ class TestTool:
         demo(video(tmp_path / 'a.mp4', frames=9), DEMO, checkpoint, '--out', tmp_path / 'out')
         assert on_disk[0] == 0 and 4 <= max(on_disk) < 9
         assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text())['images']) == 9
+
+    def test_the_lighting_is_said_and_may_be_forced(self, folder, checkpoint, tmp_path, capsys):
+        (folder / '3.png').unlink()
+        written = tmp_path / 'out' / 'predictions.json'
+        for options, wanted in (([], ['low_light', 'low_light', 'well_lit']),
+                                (['well_lit'], ['well_lit'] * 3),
+                                (['well_lit', '1.png=low_light'], ['well_lit', 'low_light', 'well_lit']),
+                                (['2.png=low_light'], ['low_light'] * 3)):
+            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', *(f'--lighting={option}' for option in options))
+            found = [person['lighting'] for person in json.loads(written.read_text())['annotations']]
+            assert found == wanted
+            said = f'3 people in 3 frames, {wanted.count("low_light")} taken to be low_light, {wanted.count("well_lit")} taken'
+            assert said in capsys.readouterr().out
+
+    @pytest.mark.parametrize('option, message', [('dim', "'dim' is not one of"), ('9.png=low_light', 'no such image was read')])
+    def test_a_lighting_that_cannot_be_forced(self, folder, checkpoint, tmp_path, option, message, capsys):
+        (folder / '3.png').unlink()
+        with pytest.raises(SystemExit) as stopped:
+            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', '--lighting', option)
+        assert message in f'{stopped.value} {capsys.readouterr().err}'
 
     def test_a_negative_number_of_frames(self, folder, checkpoint, capsys):
         with pytest.raises(SystemExit):

@@ -1,4 +1,6 @@
 """Transforms for one lighting and for pairs."""
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from mmpose.registry import TRANSFORMS
 
 from exlpose_mm import (LIGHTINGS, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
                         TagLighting)
+from exlpose_mm.darkening import SimulateLowLight
 from exlpose_mm.transforms import MOMENTUM_VIEW, ImageError
 
 FLIP = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
@@ -144,6 +147,42 @@ class TestTagLighting:
     @pytest.mark.parametrize('high,lit', [(6, 'low_light'), (256, 'well_lit')])
     def test_reads_the_brightness(self, high, lit):
         assert TagLighting().transform(dict(img=image(high=high)))['lighting'] == lit
+
+    @pytest.mark.parametrize('around, person, lit', [
+        (30, 30, 'low_light'), (60, 60, 'well_lit'), (0, 100, 'well_lit'), (1, 40, 'well_lit'), (1, 3, 'low_light'),
+        (60, 20, 'low_light'), (255, 30, 'well_lit'), (0, 0, 'low_light')])
+    def test_looks_at_the_person(self, around, person, lit):
+        """By hand: the low-light branch would see the person at 102 * person / frame, the other at its own brightness."""
+        frame = np.full((40, 50, 3), around, np.uint8)
+        frame[10:30, 20:30] = person
+        assert TagLighting().transform(dict(img=frame, bbox=np.float32([[20, 10, 30, 30]])))['lighting'] == lit
+
+    def test_a_box_that_leaves_the_frame(self):
+        frame = np.full((40, 50, 3), 5, np.uint8)
+        frame[:, 40:] = 120
+        for box, lit in (([40, -10, 90, 70], 'well_lit'), ([60, 0, 70, 40], 'low_light')):
+            assert TagLighting().transform(dict(img=frame, bbox=np.float32([box])))['lighting'] == lit
+
+    def test_real_night_photographs(self, data_dir):
+        """Three photographs of night streets, with lamps, and two frames of ExLPose."""
+        paths = [*(data_dir / 'lowlight_real').glob('*.*'), *(data_dir / 'exlpose_official').glob('*.png')]
+        for path in paths:
+            assert TagLighting().transform(dict(img=cv2.imread(str(path))))['lighting'] == 'low_light', path
+        assert len(paths) == 5
+
+    def test_photographs_of_lspet_as_they_are_and_darkened(self, data_dir):
+        content = json.loads((data_dir / 'lspet14' / 'annotations' / 'lspet14_val.json').read_text())
+        names = {entry['id']: entry['file_name'] for entry in content['images']}
+        darken = SimulateLowLight((20., 20.), paired=False)
+        found = []
+        for person in content['annotations'][::10]:
+            photograph = cv2.imread(str(data_dir / 'lspet14' / 'images' / names[person['image_id']]))
+            x, y, w, h = person['bbox']
+            sample = dict(bbox=np.float32([[x, y, x + w, y + h]]), img_id=person['image_id'])
+            dark = darken.transform(dict(img=photograph, img_id=1))['img']
+            found.append([TagLighting().transform(dict(sample, img=pixels))['lighting'] for pixels in (photograph, dark)])
+        assert len(found) > 40
+        assert all(pair == ['well_lit', 'low_light'] for pair in found)
 
     def test_keeps_what_was_said_before(self):
         assert TagLighting('well_lit').transform(dict(lighting='low_light')) == dict(lighting='low_light')

@@ -3,6 +3,7 @@ import argparse
 import itertools
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ SAVE_EVERY = 10
 """Seconds."""
 
 
+def lighting(text):
+    """A name, empty for all images, and the lighting."""
+    name, _, value = text.rpartition('=')
+    if value not in LIGHTINGS:
+        raise argparse.ArgumentTypeError(f'{value!r} is not one of {LIGHTINGS}')
+    return name, value
+
+
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -31,7 +40,9 @@ def parse_args(argv=None):
                         help="an MMDetection model, e.g. mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py; dark frames are "
                         'brightened for it. Without boxes and detector a person fills the image')
     parser.add_argument('--score-thr', type=float, default=0.3, help="lowest score of a detector's box")
-    parser.add_argument('--lighting', choices=LIGHTINGS, help='of every image; read from each by default')
+    parser.add_argument('--lighting', action='append', default=[], type=lighting, metavar='[NAME=]LIGHTING',
+                        help=f'{" or ".join(LIGHTINGS)}, of every image or, in addition, of the one of this name; read from '
+                        'the people of each by default')
     parser.add_argument('--num', type=count, default=0, help='frames to stop after; a webcam runs till Ctrl-C')
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args(argv)
@@ -49,13 +60,13 @@ def boxes_of(args):
 def run(args, source, model, boxes):
     """Go through the frames; returns what was wrong with those that were left out."""
     predictions, writer, problems = Predictions(model.dataset_meta), Writer(args.out, source), [*source.left_out]
-    path, written = Path(args.out) / 'predictions.json', time.monotonic()
+    path, written, lightings = Path(args.out) / 'predictions.json', time.monotonic(), dict(args.lighting)
     bar = Progress(min(len(source), args.num or len(source)))
     try:
         for frame in itertools.islice(source, args.num or None):
             try:
                 image = frame.pixels()
-                poses = find_poses(model, image, boxes(image, frame.name))
+                poses = find_poses(model, image, boxes(image, frame.name), lightings.get(frame.name))
             except SourceError as error:
                 problems.append(f'{frame.name}: {error}')
             else:
@@ -70,8 +81,12 @@ def run(args, source, model, boxes):
     finally:
         writer.close()
         predictions.write(path)
-    people, frames = (len(predictions.content[key]) for key in ('annotations', 'images'))
-    print(f'\n{args.out}: {people} people in {frames} frames')
+    people, frames = (predictions.content[key] for key in ('annotations', 'images'))
+    found = Counter(person['lighting'] for person in people if 'lighting' in person)
+    print(f'\n{args.out}: {len(people)} people in {len(frames)} frames'
+          + ''.join(f', {found[name]} taken to be {name}' for name in LIGHTINGS if found))
+    unknown = {name for name in lightings if name} - {frame['file_name'] for frame in frames}
+    problems += [f'--lighting {name}=...: no such image was read' for name in sorted(unknown)]
     return problems
 
 
@@ -80,7 +95,7 @@ def main(argv=None):
     printable_output()
     try:
         source, boxes = Source(args.input), boxes_of(args)
-        model = load_model(args.config, args.checkpoint, args.device, args.lighting)
+        model = load_model(args.config, args.checkpoint, args.device, dict(args.lighting).get(''))
         with exiting_on_sigterm():
             problems = run(args, source, model, boxes)
     except (SourceError, DetectionError, ValueError, OSError) as error:
