@@ -76,7 +76,8 @@ def _check_detections(bbox_file: str, ann_file: str) -> None:
     if not any(d['category_id'] == 1 for d in detections):
         raise DatasetError(f'{bbox_file} has no detection of a person (category_id 1)')
     sizes = {image['id']: (image['width'], image['height']) for image in load(ann_file)['images']}
-    unknown = [d['image_id'] for d in detections if not isinstance(d['image_id'], Integral) or d['image_id'] not in sizes]
+    ids = [detection['image_id'] for detection in detections]
+    unknown = [i for i in ids if not isinstance(i, Integral) or i not in sizes]
     if unknown:
         raise DatasetError(f'{bbox_file}: {len(unknown)} image ids, such as {unknown[0]!r}, are not in '
                            f'{ann_file}; make it from the same annotation file')

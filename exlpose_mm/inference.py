@@ -218,7 +218,8 @@ def boxes_from_file(path: str) -> Boxes:
     return of
 
 
-def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray, lighting: Optional[str] = None) -> PoseDataSample:
+def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray,
+               lighting: Optional[str] = None) -> PoseDataSample:
     """The people of a frame in one sample, without ``pred_instances`` if there are no boxes.
 
     Args:

@@ -143,9 +143,10 @@ class LightingCocoMetric(CocoMetric):
             return
         size, annotated = tuple(sample['ori_shape'][1::-1]), self.sizes[split].get(sample['img_id'])
         if annotated not in (None, (None, None), size):
-            raise SplitError('{} was loaded with {} x {} pixels, but {} annotates {} x {}: its joints lie elsewhere; take '
-                             'the images that the file is of and, if they are turned by their EXIF data, '
-                             'LoadLabelledImage'.format(sample.get('img_path'), *size, self.ann_files[split], *annotated))
+            raise SplitError(
+                f'{sample.get("img_path")} was loaded with {size[0]} x {size[1]} pixels, but {self.ann_files[split]} '
+                f'annotates {annotated[0]} x {annotated[1]}: its joints lie elsewhere; take the images that the file is '
+                'of and, if they are turned by their EXIF data, LoadLabelledImage')
 
     def compute_metrics(self, results: List[Tuple[dict, dict]]) -> Dict[str, float]:
         """Compute ``<row>/<column>`` of each row, and log and write the table.

@@ -104,7 +104,8 @@ def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
             try:
                 line = content.decode()
             except UnicodeDecodeError as error:
-                raise DatasetError(f'{path}, line {number} is not UTF-8: {error}; save the file in this encoding') from error
+                raise DatasetError(f'{path}, line {number} is not UTF-8: {error}; save the file in this '
+                                   'encoding') from error
             names = line.split()
             if not names:
                 continue

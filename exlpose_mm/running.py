@@ -32,7 +32,7 @@ class TrainingError(ValueError):
 class LearningHook(Hook):
     """Refuses a training that would not make one iteration, and says when a resumed one learns no more.
 
-    A resumed run goes on with the schedule of its checkpoint. If the run was made longer, that ends before the run does.
+    A resumed run goes on with the schedule of its checkpoint. If the run was made longer, that ends before it does.
 
     Raises:
         TrainingError: Before training, if there are fewer samples than a batch wants and ``drop_last``.
@@ -44,23 +44,25 @@ class LearningHook(Hook):
     def before_train(self, runner: Runner) -> None:
         loader = runner.train_dataloader
         if hasattr(loader, '__len__') and not len(loader):
-            raise TrainingError(f'{len(loader.dataset)} samples make no batch of {_batch_size(loader)} that is full, and '
-                                'drop_last leaves out any other: nothing would be learned; use a smaller batch_size or '
-                                'drop_last=False')
+            raise TrainingError(f'{len(loader.dataset)} samples make no batch of {_batch_size(loader)} that is full, '
+                                'and drop_last leaves out any other: nothing would be learned; use a smaller '
+                                'batch_size or drop_last=False')
         self._watches = runner._resume
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
         if not self._watches:
             return
         schedules = _schedules(runner)
-        rates = [group['lr'] / group['initial_lr'] for group in runner.optim_wrapper.param_groups if group.get('initial_lr')]
+        groups = runner.optim_wrapper.param_groups
+        rates = [group['lr'] / group['initial_lr'] for group in groups if group.get('initial_lr')]
         ended = all((runner.epoch if schedule.by_epoch else runner.iter) >= schedule.end for schedule in schedules)
         if schedules and rates and max(rates) < FROZEN and ended:
             self._watches = False
             runner.logger.warning(
-                f'The schedule of the learning rate has ended with {max(rates):.2g} of what it was at first, the training '
-                f'has not: from iteration {runner.iter + 1} to {runner.max_iters} next to nothing is learned. A resumed run '
-                'goes on with the schedule of its checkpoint; to train longer, start anew with load_from=CHECKPOINT')
+                f'The schedule of the learning rate has ended with {max(rates):.2g} of what it was at first, the '
+                f'training has not: from iteration {runner.iter + 1} to {runner.max_iters} next to nothing is learned. A '
+                'resumed run goes on with the schedule of its checkpoint; to train longer, start anew with '
+                'load_from=CHECKPOINT')
 
 
 def _batch_size(loader) -> Optional[int]:
@@ -76,8 +78,8 @@ def _schedules(runner: Runner) -> List[_ParamScheduler]:
 class WorkDirHook(Hook):
     """Keeps a work dir for one training at a time, and resumes from the newest whole checkpoint in it.
 
-    mmengine reads from ``last_checkpoint`` where to resume; without that file, or with one that is empty, it starts again
-    and overwrites what is there, and one that was moved with its folder names a place that is gone.
+    mmengine reads from ``last_checkpoint`` where to resume; without that file, or with one that is empty, it starts
+    again and overwrites what is there, and one that was moved with its folder names a place that is gone.
 
     Raises:
         TrainingError: Before the first iteration, if another process trains there.
@@ -109,14 +111,15 @@ def newest_checkpoint(folder: str) -> Optional[str]:
     Raises:
         CheckpointError: If there are some, but none is whole.
     """
-    found = {path: int(match[1]) for path in Path(folder).glob('*.pth') for match in [CHECKPOINT.fullmatch(path.name)] if match}
+    matches = {path: CHECKPOINT.fullmatch(path.name) for path in Path(folder).glob('*.pth')}
+    found = {path: int(match[1]) for path, match in matches.items() if match}
     note = Path(folder) / 'last_checkpoint'
     named = note.read_text(encoding='utf-8').strip() if note.is_file() else ''
     paths = sorted(found, key=found.get, reverse=True) or [Path(named)] * bool(named)
     whole = next(filter(is_whole, paths), None)
     if paths and whole is None:
-        raise CheckpointError(f'no checkpoint to resume from: {", ".join(map(str, paths))} cannot be read as a whole; copy one '
-                              f'into {folder}, or train into another folder')
+        raise CheckpointError(f'no checkpoint to resume from: {", ".join(map(str, paths))} cannot be read as a whole; '
+                              f'copy one into {folder}, or train into another folder')
     return whole and str(whole)
 
 
@@ -142,8 +145,8 @@ def _lock(folder: Path) -> None:
     except BlockingIOError as error:
         owner = os.read(file, 20).decode()
         os.close(file)
-        raise TrainingError(f'process {owner} is training into {folder}: its checkpoints and yours would overwrite each other; '
-                            'choose another work_dir') from error
+        raise TrainingError(f'process {owner} is training into {folder}: its checkpoints and yours would overwrite '
+                            'each other; choose another work_dir') from error
     except OSError:  # a file system without locks
         os.close(file)
         return

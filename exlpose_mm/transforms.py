@@ -222,8 +222,8 @@ class TagLighting(BaseTransform):
     than any of the well-lit training data runs under the lighting whose branch sees the box closer to it: one on
     whom a lamp shines in a black frame is well lit, one beside a lamp is not.
 
-    Added key: ``lighting`` and, if ``lighting`` is given here, ``split``. Read are ``img`` and, if there is one, the first
-    of ``bbox``, x1 y1 x2 y2 in pixels; without it the person fills the frame.
+    Added key: ``lighting`` and, if ``lighting`` is given here, ``split``. Read are ``img`` and, if there is one, the
+    first of ``bbox``, x1 y1 x2 y2 in pixels; without it the person fills the frame.
 
     Args:
         lighting (str, optional): The lighting of every image. By default it is read from each.

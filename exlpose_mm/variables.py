@@ -15,7 +15,8 @@ from mmpose.registry import HOOKS
 
 VARIABLES = ('data_root', 'pretrained')
 """What may be said, as ``NAME=VALUE`` or by the environment variable of the name in capitals."""
-READ = {*inspect.signature(Runner.__init__).parameters, 'preprocess_cfg'}
+READ = {*inspect.signature(Runner.__init__).parameters, 'preprocess_cfg', 'model_wrapper_cfg', 'sync_bn', 'compile',
+        'find_unused_parameters', 'activation_checkpointing', 'efficient_conv_bn_eval'}
 """Parts of a config that MMPose's scripts read. The others are variables, which the config has used when it is read."""
 
 
@@ -63,9 +64,9 @@ def take_variables(argv: Iterable[str]) -> Tuple[List[str], Dict[str, str]]:
             variables[name] = value
             continue
         if inside and equals and name.partition('.')[0] not in READ:
-            raise ConfigError(f'--cfg-options {argument} would change nothing: nothing reads {name.partition(".")[0]!r}, '
-                              'which is misspelt, or a variable that the config has used already; set the places where '
-                              'its value is')
+            raise ConfigError(f'--cfg-options {argument} would change nothing: nothing reads '
+                              f'{name.partition(".")[0]!r}, which is misspelt, or a variable that the config has used '
+                              'already; set the places where its value is')
         rest.append(argument)
     return _without_empty_options(rest), variables
 
@@ -88,8 +89,8 @@ def _set(config: Config, name: str, value: str) -> None:
         return
     if len(places) != 1:
         found = f'{len(places)} that differ: {", ".join(sorted(places))}' if places else 'none'
-        raise ConfigError(f'{config.filename}: {name}={value} would have to be put in place of one {_MEANT[name]}, but there '
-                          f'are {found}; set the places by their own names')
+        raise ConfigError(f'{config.filename}: {name}={value} would have to be put in place of one {_MEANT[name]}, but '
+                          f'there are {found}; set the places by their own names')
     old, = places
 
     def change(text: str) -> str:
@@ -173,5 +174,6 @@ class VariablesHook(Hook):
             # Where the variable is the file's own, its places may have been set one by one.
             if isinstance(value, str) and not _is_used(value, name, file if file.get(name) == value else config):
                 raise ConfigError(
-                    f'{name}={value} changes nothing here: the config has used another, {sorted(_PLACES[name](config))}; '
-                    f'use `mim train exlpose_mm` or `mim test exlpose_mm`, or set the environment variable {name.upper()}')
+                    f'{name}={value} changes nothing here: the config has used another, '
+                    f'{sorted(_PLACES[name](config))}; use `mim train exlpose_mm` or `mim test exlpose_mm`, or set the '
+                    f'environment variable {name.upper()}')

@@ -105,9 +105,9 @@ class LightingVisualizer(PoseLocalVisualizer):
         panels = []
         if draw_pred:
             panels.append(self.plain.add_datasample(
-                name, self._lifted(image), data_sample, draw_gt=False, kpt_thr=kpt_thr, **kwargs))
+                name, self._lifted(image, data_sample), data_sample, draw_gt=False, kpt_thr=kpt_thr, **kwargs))
         if draw_gt or partner:
-            labelled = self._lifted(image) if partner is None else load_image(partner)[..., ::-1]
+            labelled = self._lifted(image, data_sample) if partner is None else load_image(partner)[..., ::-1]
             panels.append(self.plain.add_datasample(
                 name, np.ascontiguousarray(labelled), data_sample, draw_pred=False, kpt_thr=0.5, **kwargs))
         height = max(panel.shape[0] for panel in panels)
@@ -115,8 +115,8 @@ class LightingVisualizer(PoseLocalVisualizer):
         return super().add_datasample(name, picture, PoseDataSample(), draw_gt=False, show=show,
                                       wait_time=wait_time, out_file=out_file, step=step)
 
-    def _lifted(self, image: np.ndarray) -> np.ndarray:
-        if not is_dark(image):
+    def _lifted(self, image: np.ndarray, sample: PoseDataSample) -> np.ndarray:
+        if not is_dark(image) or sample.get('lighting') == 'well_lit':
             return image
         lifted = lift(image)
         height, width = (int(self.inset * side) for side in image.shape[:2])

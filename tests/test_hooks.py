@@ -167,7 +167,8 @@ class TestFloatHead:
     """Mixed precision of bfloat16, which NumPy does not know."""
 
     NAMES = ['demo/exlpose_r18_1xb16-10e_demo-128x96.py', 'exlpose/baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py',
-             'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py', 'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py']
+             'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py',
+             'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py']
 
     @pytest.mark.parametrize('name', NAMES)
     def test_measures_its_accuracy(self, name, exlpose_root, monkeypatch):
@@ -207,7 +208,7 @@ class TestJoints:
         return Runner.from_cfg(config)
 
     @pytest.mark.parametrize('joints', [13, 17])
-    def test_others_than_the_heads_are_refused_before_the_first_iteration(self, joints, exlpose_root, tmp_path, monkeypatch):
+    def test_others_than_the_heads_are_refused_at_once(self, joints, exlpose_root, tmp_path, monkeypatch):
         config = load(TestFloatHead.NAMES[0], exlpose_root, monkeypatch)
         runner = self.runner(tmp_path, config, joints)
         with pytest.raises(JointsError, match=f'HeatmapHead predicts {joints} joints, but .*train_dataloader have 14'):
@@ -224,7 +225,8 @@ class TestJoints:
             runner.test()
 
     @pytest.mark.parametrize('kwargs', [
-        dict(pipeline=[dict(type='KeypointConverter', num_keypoints=17, mapping=[(0, 0)])]), dict(pred_converter='any')])
+        dict(pipeline=[dict(type='KeypointConverter', num_keypoints=17, mapping=[(0, 0)])]),
+        dict(pred_converter='any')])
     def test_that_are_converted_may_differ(self, kwargs):
         """Also by a part of a concatenated data set."""
         part = SimpleNamespace(pipeline=kwargs.get('pipeline'), metainfo=dict(num_keypoints=14))
@@ -232,8 +234,8 @@ class TestJoints:
         loop = BaseLoop.__new__(ValLoop)
         loop.dataloader = SimpleNamespace(dataset=dataset)
         loop.evaluator = SimpleNamespace(metrics=[SimpleNamespace(pred_converter=kwargs.get('pred_converter'))])
-        JointsHook().before_run(SimpleNamespace(
-            model=SimpleNamespace(head=SimpleNamespace(out_channels=17)), _train_loop=None, _val_loop=loop, _test_loop=None))
+        model = SimpleNamespace(head=SimpleNamespace(out_channels=17))
+        JointsHook().before_run(SimpleNamespace(model=model, _train_loop=None, _val_loop=loop, _test_loop=None))
 
     def test_a_model_without_a_head(self):
         JointsHook().before_run(SimpleNamespace(model=object(), _train_loop=None, _val_loop=None, _test_loop=None))

@@ -238,7 +238,7 @@ def test_labels_are_drawn_where_they_are(tmp_path):
     for img_id, wanted in ((7, pixels[..., ::-1]), (None, turned)):
         sample = PoseDataSample(metainfo=dict(img_path=str(path), **({} if img_id is None else dict(img_id=img_id))))
         drawn = visualizer.add_datasample('a', np.ascontiguousarray(turned), sample, draw_gt=False)
-        lifted = visualizer._lifted(np.ascontiguousarray(wanted))
+        lifted = visualizer._lifted(np.ascontiguousarray(wanted), sample)
         np.testing.assert_array_equal(drawn, lifted)
 
 

@@ -59,7 +59,8 @@ class TestNothingLearned:
         assert done.iter == 2 and done.model.weight.item() > 0
 
     @pytest.mark.parametrize('schedule, epochs, said', [
-        (dict(type='CosineAnnealingLR', T_max=9, end=9), 11, True), (dict(type='CosineAnnealingLR', T_max=9, end=9), 9, False),
+        (dict(type='CosineAnnealingLR', T_max=9, end=9), 11, True),
+        (dict(type='CosineAnnealingLR', T_max=9, end=9), 9, False),
         (dict(type='CosineAnnealingLR', T_max=18, end=18, by_epoch=False), 11, True),
         (dict(type='LinearLR', start_factor=0.01, end=9), 11, False),
         (dict(type='CosineAnnealingLR', T_max=9, end=9, eta_min=0.05), 11, False)])
@@ -123,7 +124,7 @@ class TestResume:
     @pytest.mark.parametrize('content', [b'', b'PK\x03\x04 half'])
     def test_where_none_is_whole_is_refused_and_overwrites_nothing(self, tmp_path, content):
         (tmp_path / 'epoch_1.pth').write_bytes(content)
-        with pytest.raises(CheckpointError, match='no checkpoint to resume from: .*epoch_1.pth cannot be read as a whole'):
+        with pytest.raises(CheckpointError, match='no checkpoint to resume from: .*epoch_1.pth cannot be read as a'):
             runner(tmp_path, 2, resume=True).train()
         assert (tmp_path / 'epoch_1.pth').read_bytes() == content
 
@@ -139,8 +140,9 @@ class TestResume:
 
 
 def start(code, *args):
-    return subprocess.Popen([sys.executable, '-c', textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, text=True,
-                            env={**os.environ, 'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tests"}', 'OMP_NUM_THREADS': '1'})
+    return subprocess.Popen(
+        [sys.executable, '-c', textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
 
 
 class TestOneAtATime:

@@ -152,7 +152,7 @@ class TestTagLighting:
         (30, 30, 'low_light'), (60, 60, 'well_lit'), (0, 100, 'well_lit'), (1, 40, 'well_lit'), (1, 3, 'low_light'),
         (60, 20, 'low_light'), (255, 30, 'well_lit'), (0, 0, 'low_light')])
     def test_looks_at_the_person(self, around, person, lit):
-        """By hand: the low-light branch would see the person at 102 * person / frame, the other at its own brightness."""
+        """By hand: the low-light branch would see the person at 102 * person / frame, the other as it is."""
         frame = np.full((40, 50, 3), around, np.uint8)
         frame[10:30, 20:30] = person
         assert TagLighting().transform(dict(img=frame, bbox=np.float32([[20, 10, 30, 30]])))['lighting'] == lit
@@ -180,7 +180,8 @@ class TestTagLighting:
             x, y, w, h = person['bbox']
             sample = dict(bbox=np.float32([[x, y, x + w, y + h]]), img_id=person['image_id'])
             dark = darken.transform(dict(img=photograph, img_id=1))['img']
-            found.append([TagLighting().transform(dict(sample, img=pixels))['lighting'] for pixels in (photograph, dark)])
+            found.append([TagLighting().transform(dict(sample, img=pixels))['lighting']
+                          for pixels in (photograph, dark)])
         assert len(found) > 40
         assert all(pair == ['well_lit', 'low_light'] for pair in found)
 

@@ -80,8 +80,9 @@ class TestDataRoot:
 
     def test_other_paths_stay(self, tmp_path):
         (tmp_path / 'own.py').write_text(
-            "test_dataloader = dict(dataset=dict(data_root='data', ann_file='data/a.json', bbox_file='database/b.json'))\n"
-            "model = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='data/r50.pth')))\nload_from='data/x.pth'")
+            "test_dataloader = dict(dataset=dict(data_root='data', ann_file='data/a.json', bbox_file='database/b.json'))"
+            "\nmodel = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='data/r50.pth')))"
+            "\nload_from='data/x.pth'")
         config = load_config(tmp_path / 'own.py', data_root='/d')
         assert config.test_dataloader.dataset == dict(data_root='/d', ann_file='/d/a.json', bbox_file='database/b.json')
         assert config.model.backbone.init_cfg.checkpoint == 'data/r50.pth' and config.load_from == 'data/x.pth'
@@ -149,8 +150,8 @@ class TestTools:
         """In a folder whose name mmengine's own options would cut to pieces, and ASCII does not know."""
         odd = exlpose_root.rename(exlpose_root.with_name("it's [my], größte data"))
         done = run(ROOT / 'tools' / 'test.py', dumped(DEMO, tmp_path), random_checkpoint(DEMO, tmp_path / 'model.pth'),
-                   '--work-dir', tmp_path / 'work', '--cfg-options', f'data_root={odd}', 'test_dataloader.num_workers=0',
-                   'test_dataloader.persistent_workers=False', **locale)
+                   '--work-dir', tmp_path / 'work', '--cfg-options', f'data_root={odd}',
+                   'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False', **locale)
         assert done.returncode == 0, done.stderr[-2000:]
         assert 'LL-A' in done.stdout + done.stderr
 

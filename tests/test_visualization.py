@@ -65,6 +65,13 @@ def test_without_a_partner_labels_are_drawn_when_asked(visualizer):
     assert changed(drawn[:, 128:], lit) == pytest.approx((40, 60), abs=1)
 
 
+def test_a_dark_image_that_runs_as_well_lit_is_shown_as_the_network_sees_it(visualizer):
+    dark = image(high=30, size=SIZE)
+    for name, stays in (('well_lit', True), ('low_light', False)):
+        drawn = visualizer.add_datasample('a', dark, PoseDataSample(metainfo=dict(lighting=name)), draw_gt=False)
+        assert (drawn == dark).all() == stays
+
+
 def test_a_bright_image_stays_as_it_is(visualizer):
     lit = image(high=250, size=SIZE)
     np.testing.assert_array_equal(visualizer.add_datasample('a', lit, PoseDataSample(), draw_gt=False), lit)

@@ -11,8 +11,8 @@ import torch
 
 from exlpose_mm.cli import Progress, count, exiting_on_sigterm, printable_output
 from exlpose_mm.detection import DetectionError, load_detector, people_in
-from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses, load_model,
-                                  whole_image)
+from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses,
+                                  load_model, whole_image)
 from exlpose_mm.lighting import LIGHTINGS
 
 SAVE_EVERY = 10
@@ -41,8 +41,8 @@ def parse_args(argv=None):
                         'brightened for it. Without boxes and detector a person fills the image')
     parser.add_argument('--score-thr', type=float, default=0.3, help="lowest score of a detector's box")
     parser.add_argument('--lighting', action='append', default=[], type=lighting, metavar='[NAME=]LIGHTING',
-                        help=f'{" or ".join(LIGHTINGS)}, of every image or, in addition, of the one of this name; read from '
-                        'the people of each by default')
+                        help=f'{" or ".join(LIGHTINGS)}, of every image or, in addition, of the one of this name; read '
+                        'from the people of each by default')
     parser.add_argument('--num', type=count, default=0, help='frames to stop after; a webcam runs till Ctrl-C')
     parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args(argv)

@@ -17,7 +17,9 @@ model = dict(
         depth=50,
         out_indices=(0, 1, 2, 3),
         norm_cfg=dict(type='BN'),
-        init_cfg=dict(type='Pretrained', checkpoint=__import__('os').environ.get('PRETRAINED', 'torchvision://resnet50'))),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint=__import__('os').environ.get('PRETRAINED', 'torchvision://resnet50'))),
     head=dict(
         type='CPNHead',
         in_channels=(256, 512, 1024, 2048),
