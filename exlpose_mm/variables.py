@@ -95,7 +95,8 @@ def _set(config: Config, name: str, value: str) -> None:
 
     def change(text: str) -> str:
         inside = text.startswith(f'{old.rstrip("/")}/') and name == 'data_root'
-        return os.path.join(value, os.path.relpath(text, old)) if inside else value if text == old else text
+        rest = text[len(old.rstrip('/')) + 1:]
+        return os.path.join(value, rest) if inside else value if text == old else text
 
     for part in _parts(config, name):
         config[part] = _map(config[part], change)
