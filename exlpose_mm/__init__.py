@@ -3,6 +3,7 @@
 Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
+from . import mmcv_finder  # isort: skip  # first: MMPose needs it
 from .adversarial import DomainAdversarialLoss, GradientReversal
 from .checkpoint_hook import SafeCheckpointHook
 from .codecs import CPNHeatmap, SoftmaxHeatmap

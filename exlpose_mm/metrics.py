@@ -2,6 +2,7 @@
 import os.path as osp
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -299,8 +300,11 @@ def _boxes_of(sample: dict) -> str:
 
 def _place(path: str, data_root: str) -> dict:
     """An image's path, relative to the data root if it lies inside."""
-    if data_root and path and not osp.relpath(path, data_root).startswith(osp.pardir):
-        return dict(data_root=data_root, image=osp.relpath(path, data_root))
+    try:
+        if data_root and path:
+            return dict(data_root=data_root, image=str(Path(osp.abspath(path)).relative_to(osp.abspath(data_root))))
+    except ValueError:  # it lies elsewhere
+        pass
     return dict(data_root='', image=path)
 
 
