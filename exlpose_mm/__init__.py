@@ -3,7 +3,10 @@
 Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
-from . import mmcv_finder  # isort: skip  # first: MMPose needs it
+from . import mmcv_finder, versions  # isort: skip
+
+versions.check_installed()  # before MMPose is imported
+
 from .adversarial import DomainAdversarialLoss, GradientReversal
 from .checkpoint_hook import SafeCheckpointHook
 from .codecs import CPNHeatmap, SoftmaxHeatmap
@@ -25,6 +28,8 @@ from .transforms import (AddMomentumView, LoadPairedImages, OnLighting, OnStuden
 from .visualization import LightingVisualizer
 
 __version__ = '0.1.0'
+
+versions.warn_untested()
 
 __all__ = [
     'DomainAdversarialLoss', 'GradientReversal', 'LowLightEnhance',

@@ -1,4 +1,5 @@
 """Operators of ``mmcv.ops`` against their formulas, spelled out; mmcv compiled or not, they are to be the same."""
+import multiprocessing
 import subprocess
 import sys
 from itertools import product
@@ -192,6 +193,12 @@ def test_imports_in_any_order(first):
     done = subprocess.run([sys.executable, '-c', f'{first}; import mmpose.apis, mmdet.apis, exlpose_mm, mmcv.ops'],
                           capture_output=True, encoding='utf-8')
     assert done.returncode == 0, done.stderr
+
+
+def test_spawned_workers(boxes):
+    """Their first import is that of what they are to do."""
+    with multiprocessing.get_context('spawn').Pool(1) as pool:
+        assert pool.apply(nms, (*boxes, .5))[1].tolist() == kept(*map(np.asarray, boxes), .5, 0)
 
 
 def test_a_compiled_extension_is_found_first(tmp_path):
