@@ -3,9 +3,13 @@
 Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
-from . import mmcv_finder, versions  # isort: skip
+from . import versions
 
-versions.check_installed()  # before MMPose is imported
+try:
+    import exlpose_mm_startup  # noqa: F401
+except ImportError:  # this is a checkout that was not installed
+    from .startup import exlpose_mm_startup  # noqa: F401
+versions.check_installed()
 
 from .adversarial import DomainAdversarialLoss, GradientReversal
 from .checkpoint_hook import SafeCheckpointHook

@@ -1,6 +1,6 @@
 """What ``mmcv.ops`` asks of the compiled ``mmcv._ext``, where that is not installed.
 
-:mod:`exlpose_mm.mmcv_finder` supplies this file under the name ``mmcv._ext``. The operators here are those with an
+``startup/exlpose_mm_startup.py`` supplies this file under the name ``mmcv._ext``. The operators here are those with an
 equal in torchvision, and deformable attention, for which mmcv has a formula in torch; signatures and layouts are
 mmcv's. Any other operator can be imported, and raises :class:`MissingOperatorError` when it is called.
 """

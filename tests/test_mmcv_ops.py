@@ -12,6 +12,8 @@ from mmcv.ops import (batched_nms, deform_conv2d, modulated_deform_conv2d, nms, 
                       sigmoid_focal_loss)
 from torch import Tensor
 
+import exlpose_mm
+
 STAND_IN = mmcv._ext.__file__.endswith('mmcv_ext.py')
 not_compiled = pytest.mark.skipif(not STAND_IN, reason='the compiled mmcv has it on a GPU only')
 
@@ -195,6 +197,14 @@ def test_imports_in_any_order(first):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_checkout_that_was_not_installed():
+    code = ('import sys; sys.modules["exlpose_mm_startup"] = None\n'
+            'sys.meta_path = [finder for finder in sys.meta_path if "MMCV" not in type(finder).__name__]\n'
+            'import exlpose_mm, mmcv.ops, mmpose.apis')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, encoding='utf-8')
+    assert done.returncode == 0, done.stderr
+
+
 def test_spawned_workers(boxes):
     """Their first import is that of what they are to do."""
     with multiprocessing.get_context('spawn').Pool(1) as pool:
@@ -209,6 +219,6 @@ def test_a_compiled_extension_is_found_first(tmp_path):
     code = ('import sys; sys.path.insert(0, sys.argv[1])\n'
             'import runpy; runpy.run_path(sys.argv[2])\n'
             'import mmcv._ext; assert mmcv._ext.OWN')
-    finder = sys.modules['exlpose_mm.mmcv_finder'].__file__
+    finder = exlpose_mm.exlpose_mm_startup.__file__
     done = subprocess.run([sys.executable, '-c', code, str(tmp_path), finder], capture_output=True, encoding='utf-8')
     assert done.returncode == 0, done.stderr

@@ -4,9 +4,9 @@ MMPose and MMDetection import ``mmcv.ops``, whose modules ask the compiled ``mmc
 ``mmcv-lite`` is all of mmcv but that extension. Where it is missing, :class:`MMCVExtensionFinder` supplies
 ``mmcv_ext.py`` in its name; a compiled one is found first and nothing is replaced.
 
-Importing this module installs the finder. ``import exlpose_mm`` does, and so does ``exlpose_mm.pth`` when
-Python starts in an environment into which the package was installed, so that ``import mmpose`` may come first.
-It imports no more than the standard library.
+Importing this module installs the finder. ``import exlpose_mm`` does, and, so that ``import mmpose`` may come first,
+so does Python when it starts: both files of this folder are installed beside the package, where Python executes
+``*.pth``. Therefore no more than the standard library is imported here.
 """
 import importlib.util
 import sys
@@ -28,5 +28,4 @@ class MMCVExtensionFinder(MetaPathFinder):
         return importlib.util.spec_from_file_location(NAME, Path(package.origin).with_name('mmcv_ext.py'))
 
 
-if not any(type(finder).__name__ == MMCVExtensionFinder.__name__ for finder in sys.meta_path):
-    sys.meta_path.append(MMCVExtensionFinder())
+sys.meta_path.append(MMCVExtensionFinder())
