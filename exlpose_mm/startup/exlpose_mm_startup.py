@@ -6,26 +6,27 @@ MMPose and MMDetection import ``mmcv.ops``, whose modules ask the compiled ``mmc
 
 Importing this module installs the finder. ``import exlpose_mm`` does, and, so that ``import mmpose`` may come first,
 so does Python when it starts: both files of this folder are installed beside the package, where Python executes
-``*.pth``. Therefore no more than the standard library is imported here.
+``*.pth``. Therefore nothing that takes time is imported here before it is needed.
 """
-import importlib.util
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from pathlib import Path
-from typing import Optional
-
-NAME = 'mmcv._ext'
 
 
-class MMCVExtensionFinder(MetaPathFinder):
+class MMCVExtensionFinder:
     """Finds ``mmcv._ext`` where nobody else does; to be the last of ``sys.meta_path``."""
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> Optional[ModuleSpec]:
-        package = importlib.util.find_spec('exlpose_mm') if fullname == NAME else None
-        if package is None or package.origin is None:
+    NAME = 'mmcv._ext'
+
+    @classmethod
+    def find_spec(cls, fullname, path=None, target=None):
+        """As :meth:`importlib.abc.MetaPathFinder.find_spec`."""
+        if fullname != cls.NAME:
             return None
-        return importlib.util.spec_from_file_location(NAME, Path(package.origin).with_name('mmcv_ext.py'))
+        from importlib.util import find_spec, spec_from_file_location
+        from os.path import dirname, join
+        package = find_spec('exlpose_mm')
+        if package is None or package.origin is None:  # uninstalled, all but this file
+            return None
+        return spec_from_file_location(cls.NAME, join(dirname(package.origin), 'mmcv_ext.py'))
 
 
-sys.meta_path.append(MMCVExtensionFinder())
+sys.meta_path.append(MMCVExtensionFinder)
