@@ -31,7 +31,7 @@ from .transforms import (AddMomentumView, LoadPairedImages, OnLighting, OnStuden
                          TagLighting)
 from .visualization import LightingVisualizer
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 versions.warn_untested()
 

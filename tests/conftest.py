@@ -93,7 +93,7 @@ def build_exlpose(root: Path, annotations='Annotations', images='ExLPose') -> Pa
              **{f'test_{split}': (scenes, 'dark') for split, scenes in test.items()}}
     for name, (scenes, lighting) in files.items():
         content = coco_file([(i, f'{lighting}/{names[lighting]}', p) for i, names, p in scenes])
-        (root / annotations / f'ExLPose_{name}.json').write_text(json.dumps(content))
+        (root / annotations / f'ExLPose_{name}.json').write_text(json.dumps(content), encoding='utf-8')
     return root
 
 

@@ -88,7 +88,7 @@ def run(folder, state_dict, phase, **kwargs):
                     experiment_name=f'{folder.name}-{phase}', default_scope='mmpose', **loops, **kwargs)
     with pytest.raises((Loaded, CheckpointError)) as error:
         getattr(runner, phase)()
-    return error.value, ''.join(path.read_text() for path in folder.rglob('*.log'))
+    return error.value, ''.join(path.read_text(encoding='utf-8') for path in folder.rglob('*.log'))
 
 
 @pytest.mark.parametrize('phase, kwargs', [('test', {}), ('train', dict(resume=True))])

@@ -46,7 +46,7 @@ def test_validates_before_training_and_compares_at_the_end(tmp_path):
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)), experiment_name=tmp_path.name)
     runner.train()
     assert [metrics['LL-A/AP'] for metrics in hook.history] == [0., 1.]
-    log = next(tmp_path.rglob('*.log')).read_text()
+    log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
     line = next(line for line in log.splitlines() if line.startswith('LL-A/AP'))
     assert line.split() == ['LL-A/AP', '0.0', '100.0']
 
@@ -96,7 +96,7 @@ class TestFiniteLoss:
         hook = FiniteLossHook('skip')
         runner = train(tmp_path, [1., bad, 1., bad], hook)
         assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
-        log = next(tmp_path.rglob('*.log')).read_text()
+        log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
         assert '1.png, well1.png. The iteration is left out, the 1. of this run' in log
         assert '3.png, well3.png. The iteration is left out, the 2. of this run' in log
 

@@ -36,7 +36,7 @@ def folder(tmp_path):
     for i, high in enumerate((3, 4, 250)):
         cv2.imwrite(str(path / f'{i}.png'), image(i, high=high, size=(96, 128)))
     (path / '3.png').write_bytes((path / '0.png').read_bytes()[:100])
-    (path / 'notes.txt').write_text('')
+    (path / 'notes.txt').write_text('', encoding='utf-8')
     return path
 
 
@@ -109,7 +109,7 @@ class TestBoxes:
     def test_of_a_file(self, tmp_path):
         content = dict(images=[dict(id=7, file_name='dark/a.png'), dict(id=8, file_name='b.png')],
                        annotations=[dict(image_id=7, bbox=[1, 2, 30, 40]), dict(image_id=7, bbox=[5, 5, 6, 6])])
-        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         boxes = boxes_from_file(str(tmp_path / 'boxes.json'))
         assert boxes(None, 'a.png').tolist() == [[1, 2, 31, 42], [5, 5, 11, 11]]
         assert boxes(None, 'b.png').shape == (0, 4)
@@ -118,13 +118,13 @@ class TestBoxes:
 
     def test_of_two_images_of_one_name(self, tmp_path):
         content = dict(images=[dict(id=i, file_name=f'{i}/a.png') for i in range(2)], annotations=[])
-        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         with pytest.raises(SourceError, match='0/a.png and 1/a.png'):
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
     @pytest.mark.parametrize('content', ['[]', '{"images": []}', 'no json'])
     def test_of_another_file(self, tmp_path, content):
-        (tmp_path / 'boxes.json').write_text(content)
+        (tmp_path / 'boxes.json').write_text(content, encoding='utf-8')
         with pytest.raises(SourceError, match='no COCO annotation file'):
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
@@ -155,7 +155,7 @@ class TestLighting:
 
     def test_forced_upon_a_config_that_does_not_ask(self, tmp_path):
         config = tmp_path / 'plain.py'
-        config.write_text("test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))")
+        config.write_text("test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))", encoding='utf-8')
         with pytest.raises(ValueError, match='plain.py has no TagLighting'):
             load_model(str(config), 'none.pth', lighting='well_lit')
 
@@ -203,7 +203,7 @@ class TestTool:
     def test_a_folder_with_a_broken_image(self, folder, checkpoint, tmp_path):
         with pytest.raises(SystemExit, match='1 images were left out:\n.*3.png'):
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out')
-        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))
         assert [img['file_name'] for img in content['images']] == ['0.png', '1.png', '2.png']
         assert len(content['annotations']) == 3
         assert [cv2.imread(str(tmp_path / 'out' / f'{i}.png')).shape[1] for i in range(3)] == [256, 256, 128]
@@ -215,7 +215,7 @@ class TestTool:
 
     def test_a_detector(self, folder, checkpoint, detector_files, tmp_path):  # noqa: F811
         demo(folder / '0.png', DEMO, checkpoint, '--detector', *detector_files, '--score-thr', 0.05, '--out', tmp_path)
-        content = json.loads((tmp_path / 'predictions.json').read_text())
+        content = json.loads((tmp_path / 'predictions.json').read_text(encoding='utf-8'))
         assert len(content['annotations']) > 1
 
     @pytest.mark.parametrize('source, message', [('nowhere', 'no image in'), ('nowhere.mp4', 'no file')])

@@ -70,7 +70,7 @@ def runner_of(small, folder, resume=False, iterations=None):
 
 def state(folder):
     """All numbers of the last checkpoint that a resume takes, by name; and its file's name."""
-    path = Path(Path(folder, 'last_checkpoint').read_text())
+    path = Path(Path(folder, 'last_checkpoint').read_text(encoding='utf-8'))
     content = torch.load(path, weights_only=False)
     numbers = dict(content['state_dict'])
     for i, moments in content['optimizer']['state'].items():
@@ -189,7 +189,7 @@ def test_a_complete_checkpoint_is_there_at_any_moment(tmp_path):
         if not (folder / 'last_checkpoint').exists():
             taken.append(0)
             continue
-        content = torch.load((folder / 'last_checkpoint').read_text(), weights_only=False)
+        content = torch.load((folder / 'last_checkpoint').read_text(encoding='utf-8'), weights_only=False)
         taken.append(content['meta']['epoch'])
         best = content['message_hub']['runtime_info'].get('best_ckpt')
         assert best is None or 'weight' in torch.load(best, weights_only=False)['state_dict']
@@ -216,7 +216,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     resumed = tiny_runner(tmp_path, resume=True)
     resumed.train()
     assert resumed.model.weight.item() == pytest.approx(1 - 0.8**2)
-    assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_2.pth')
+    assert (tmp_path / 'last_checkpoint').read_text(encoding='utf-8').endswith('epoch_2.pth')
 
 
 def test_a_first_checkpoint_that_cannot_be_written(tmp_path):
