@@ -13,6 +13,7 @@ from collections import OrderedDict
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from urllib.parse import urlparse
 
 import numpy as np
 import torch
@@ -84,13 +85,18 @@ def load_from_http(filename: str, map_location: Any = None, model_dir: Optional[
     Raises:
         CheckpointError: As :func:`load_from_local`.
     """
-    folder = Path(model_dir or osp.join(torch.hub.get_dir(), 'checkpoints'))
-    path = folder / osp.basename(filename)
-    if is_main_process() and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(filename, str(path), progress=False)
+    path = Path(model_dir or osp.join(torch.hub.get_dir(), 'checkpoints'), osp.basename(urlparse(filename).path))
+    if is_main_process():
+        _download(filename, path)
     barrier()
+    _download(filename, path)  # for other machines
     return load_from_local(str(path), map_location)
+
+
+def _download(address: str, path: Path) -> None:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(address, str(path), progress=os.isatty(0))
 
 
 def load_weights(source: Union[str, Path]) -> StateDict:
@@ -130,7 +136,7 @@ def read_checkpoint(path: Union[str, Path], **kwargs) -> dict:
 def _explained(path: Union[str, Path]) -> Iterator[None]:
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, torch.cuda.OutOfMemoryError):
         raise
     except OSError as error:
         raise CheckpointError(f'cannot read checkpoint {path}: {error.strerror}') from error
