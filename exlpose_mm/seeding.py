@@ -12,7 +12,7 @@ checkpoint, whose place in the data mmengine finds by loading again what was see
 """
 import hashlib
 import random
-from typing import Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class SeededBatch(List[int]):
     """Indices of a batch's samples. Iterating over them seeds the generators before each.
 
     So torch's loader, which does that and nothing else, loads every sample with the random numbers of its own,
-    in whatever process. Afterwards the generators are what they were.
+    in whatever process. Afterwards the generators are what they were. Pickling and copying it leaves them alone.
 
     Args:
         indices (Sequence[int]): Of the samples.
@@ -61,6 +61,10 @@ class SeededBatch(List[int]):
             random.setstate(kept[0])
             np.random.set_state(kept[1])
             torch.set_rng_state(kept[2])
+
+    def __reduce__(self) -> Tuple[Type['SeededBatch'], Tuple[List[int], Tuple[int, ...]]]:
+        # A list's own way is to iterate. torch's loader pickles in a thread, beside the main one's random numbers.
+        return type(self), (self[:], self.entropy)
 
 
 @DATA_SAMPLERS.register_module()

@@ -1,5 +1,6 @@
 """Random numbers by sample and by iteration: the same training with any number of workers."""
 import copy
+import pickle
 import random
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmpose.registry import TRANSFORMS
 from torch.utils.data import SequentialSampler
 
 from exlpose_mm import ReseedHook, SeededBatchSampler
+from exlpose_mm.seeding import SeededBatch
 
 # Ours, MMPose's and mmdet's, which draw from numpy's, scipy's and python's generators.
 PIPELINE = [
@@ -92,6 +94,18 @@ def test_loading_leaves_the_generators_as_they_were(exlpose_root):
     data.dataset.full_init()
     [data.dataset[index] for index in next(iter(data.batch_sampler))]
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
+
+
+@pytest.mark.parametrize('through', [copy.copy, copy.deepcopy, *(
+    lambda batch, protocol=protocol: pickle.loads(pickle.dumps(batch, protocol)) for protocol in range(2, 6))])
+def test_on_its_way_to_a_worker_a_batch_seeds_nothing(through, monkeypatch):
+    """torch's loader pickles it in a thread, while the model draws its dropout."""
+    seeded = []
+    monkeypatch.setattr('exlpose_mm.seeding.seed_generators', lambda *entropy: seeded.append(entropy))
+    batch = through(SeededBatch([7, 5], (0, 1, 2)))
+    assert type(batch) is SeededBatch and not seeded
+    assert [*batch] == [7, 5]
+    assert seeded == [(0, 1, 2, 0, 7), (0, 1, 2, 1, 5)]
 
 
 @pytest.mark.parametrize('name', [
