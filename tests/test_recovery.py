@@ -118,16 +118,17 @@ def train_and_die_in_the_last_epoch(small, folder, workers):
     runner.train()
 
 
-def seed_slowly_in_threads(*entropy):
+def seed_for_long_in_threads(*entropy):
     """So that a thread which seeds the generators is caught by those who draw from them."""
-    number = seed_generators(*entropy)
     if threading.current_thread() is not threading.main_thread():
-        time.sleep(0.05)
-    return number
+        for _ in range(100):
+            seed_generators(*entropy)
+            time.sleep(0.0005)
+    return seed_generators(*entropy)
 
 
 def test_dropout_is_the_same_with_any_number_of_workers_repeated_and_resumed(small, tmp_path, monkeypatch):
-    monkeypatch.setattr('exlpose_mm.seeding.seed_generators', seed_slowly_in_threads)
+    monkeypatch.setattr('exlpose_mm.seeding.seed_generators', seed_for_long_in_threads)
     runner_of(small, tmp_path / 'alone').train()
     wanted = state(tmp_path / 'alone')
     for workers in (1, 3):
