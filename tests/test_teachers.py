@@ -1,5 +1,6 @@
 """The momentum teacher, the rule that merges two teachers, and training with both."""
 import copy
+import logging
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from exlpose_mm import lighting
 from exlpose_mm.distillation import Verdict
-from exlpose_mm.hooks import MomentumTeacherHook
+from exlpose_mm.hooks import FiniteLossHook, MomentumTeacherHook
 from exlpose_mm.teachers import MomentumTeacher, merge_teachers
 from exlpose_mm.transforms import MOMENTUM_VIEW
 from test_estimators import build, model_cfg, pairs
@@ -303,9 +304,9 @@ class FakeRunner:
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
         self.optim_wrapper = OptimWrapper(optimizer, accumulative_counts=accumulative_counts)
 
-    def step(self, hook):
+    def step(self, hook, scale=1):
         loss = sum(p.square().sum() for p in self.model.network.parameters())
-        self.optim_wrapper.update_params(loss)
+        self.optim_wrapper.update_params(loss * scale)
         hook.after_train_iter(self, 0)
 
 
@@ -320,6 +321,39 @@ class TestHook:
         for _ in range(6):
             runner.step(hook)
         assert model.momentum_teacher.updates == 1 + 6 // accumulative_counts
+
+    @pytest.mark.parametrize('accumulative_counts', [1, 2])
+    @pytest.mark.parametrize('bad', ['loss', 'gradients'])
+    def test_a_step_that_was_left_out_is_none(self, bad, accumulative_counts):
+        model = with_teacher()
+        runner, hook, guard = FakeRunner(model, accumulative_counts), MomentumTeacherHook(), FiniteLossHook('skip')
+        runner.iter, runner.logger = 0, logging.getLogger()
+        hook.before_train(runner), guard.before_train(runner)
+        updates = []
+        for scale in (1, 1, float('nan'), 1, 1, 1):
+            weight = model.backbone.conv1.weight
+            handle = weight.register_hook(lambda grad: grad * scale) if bad == 'gradients' else None
+            runner.step(hook, scale if bad == 'loss' else 1)
+            if handle:
+                handle.remove()
+            updates.append(model.momentum_teacher.updates - 1)
+        assert updates == {1: [1, 2, 2, 3, 4, 5], 2: [0, 1, 1, 1, 1, 2]}[accumulative_counts] and guard.skipped == 1
+        assert model.momentum_teacher.network['backbone'].conv1.weight.isfinite().all()
+
+    def test_a_step_that_the_loss_scaler_left_out_is_none(self):
+        model = with_teacher()
+        runner, hook = FakeRunner(model), MomentumTeacherHook()
+        hook.before_train(runner)
+        runner.optim_wrapper.step = lambda: None  # as it does then: the optimiser is not called
+        runner.step(hook)
+        assert model.momentum_teacher.updates == 1
+
+    def test_after_training_it_follows_no_longer(self):
+        runner, hook = FakeRunner(with_teacher()), MomentumTeacherHook()
+        hook.before_train(runner)
+        hook.after_train(runner)
+        runner.step(hook)
+        assert runner.model.momentum_teacher.updates == 1
 
     def test_a_resumed_teacher_is_not_reset(self):
         model = with_teacher()
