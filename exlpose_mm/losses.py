@@ -1,10 +1,19 @@
 """The style loss between lightings, and a heatmap loss that learns in few epochs."""
-from typing import List, Sequence
+from contextlib import nullcontext
+from typing import ContextManager, List, Sequence
 
 import torch
 from mmpose.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+
+def without_autocast(device_type: str) -> ContextManager:
+    """A block without autocast, on devices that have none too, as ``mps`` in older versions of torch."""
+    try:
+        return torch.autocast(device_type, enabled=False)
+    except RuntimeError:
+        return nullcontext()
 
 
 class StyleDistance(torch.autograd.Function):
@@ -114,7 +123,7 @@ class GramLoss(nn.Module):
         if low.shape != well.shape:
             raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, '
                              f'well lit {tuple(well.shape)}')
-        with torch.autocast(low.device.type, enabled=False):
+        with without_autocast(low.device.type):
             # float32: conv1's Gram matrix exceeds the range of float16.
             return StyleDistance.apply(low.float().flatten(2), well.detach().float().flatten(2))
 

@@ -30,6 +30,14 @@ def official_lupi(low, well, weight):
     return weight * total / 4
 
 
+def test_devices_without_autocast():
+    """As torch's ``mps`` was for long; ``meta`` is one on any machine."""
+    low = torch.randn(2, 4, 3, 3, device='meta', requires_grad=True)
+    loss, = GramLoss()([low], [torch.randn(2, 4, 3, 3, device='meta')])
+    loss.backward()
+    assert loss.shape == () and low.grad.shape == low.shape
+
+
 @pytest.mark.parametrize('batch', [1, 3])
 def test_equals_the_official_formula_in_value_and_gradient(batch):
     well = features(batch)
