@@ -6,6 +6,7 @@ import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
+from mmengine.structures import PixelData
 from torch import nn
 
 from exlpose_mm import lighting
@@ -279,6 +280,45 @@ class TestTraining:
     def test_all_defaults(self):
         model = build(head={**model_cfg()['head'], 'momentum_teacher': {}})
         assert model.momentum_teacher.burn_in == 0 and model.head.distillation.loss_weight == 1
+
+    @pytest.mark.parametrize('sigmas', [None, [0.05] * 17])
+    def test_another_number_of_joints_needs_its_sigmas(self, sigmas):
+        cfg = {**model_cfg()['head'], 'momentum_teacher': dict(loss=dict(sigmas=sigmas) if sigmas else {})}
+        cfg['head'] = {**cfg['head'], 'out_channels': 17}
+        if not sigmas:
+            with pytest.raises(ValueError, match=r'has 17 joints, but .* 14 sigmas .*dict\(loss=dict\(sigmas='):
+                build(head=cfg)
+            return
+        model, data = build(head=cfg), boxed_pairs()
+        for one in data['data_samples']:
+            one.gt_instance_labels.keypoint_weights = torch.ones(1, 17)
+            one.gt_fields = PixelData(heatmaps=torch.rand(17, 16, 16))
+        model.momentum_teacher.update(model.network)
+        assert model(**model.data_preprocessor(data, True), mode='loss')['loss_distill'] > 0
+
+    @pytest.mark.parametrize('name', ['low_light', 'well_lit'])
+    def test_a_batch_of_one_lighting(self, name):
+        """Of both teachers those speak who can: none on well-lit images, none beside but the momentum teacher."""
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        data = batch(model, view=True)
+        for other in {*data['inputs']} - ({name, MOMENTUM_VIEW} if name == 'low_light' else {name}):
+            del data['inputs'][other]
+        for one in data['data_samples']:
+            one.set_metainfo(dict(lighting=name))
+        losses = model(**data, mode='loss')
+        assert f'{name}.loss_kpt' in losses and 'loss_gram' not in losses
+        assert losses.get('taught_by_momentum') == (1 if name == 'low_light' else None)
+        model.parse_losses(losses)[0].backward()
+        assert model.backbone.conv1.weight.grad.abs().sum() > 0
+
+    def test_views_of_some_dark_images_only(self):
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        data = batch(model, view=True)
+        data['inputs'][MOMENTUM_VIEW] = data['inputs'][MOMENTUM_VIEW][:1]
+        with pytest.raises(ValueError, match='2 low-light images, but 1 views .*: put AddMomentumView into all'):
+            model(**data, mode='loss')
 
     def test_a_checkpoint_holds_it(self):
         model = with_teacher()

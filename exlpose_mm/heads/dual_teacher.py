@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..datasets import METAINFO
 from ..distillation import choose, output_of, similarity
-from ..lighting import LIGHTINGS, tap
+from ..lighting import LIGHTINGS, lighting, tap
 from ..teachers import WellLitTeacher, merge_teachers
 
 
@@ -35,7 +35,7 @@ class DualTeacherHead(BaseHead):
             :class:`~exlpose_mm.teachers.MomentumTeacher`, which the estimator builds, and
             beside it as ``loss`` the arguments of :class:`Distillation`.
         adversary (dict, optional): Config of a loss on the last features of both lightings,
-            e.g. :class:`~exlpose_mm.adversarial.DomainAdversarialLoss`.
+            e.g. :class:`~exlpose_mm.adversarial.DomainAdversarialLoss`. Of a lighting that a batch lacks it gets none.
 
     Loss keys: ``<lighting>.<key of the wrapped head>``, the teachers' own and
     ``loss_adversary``.
@@ -97,7 +97,8 @@ class DualTeacherHead(BaseHead):
                   for name in feats}
         losses, outputs = {}, {}
         for name, x in feats.items():
-            own, outputs[name] = self._supervise(name, x, people[name], train_cfg)
+            with lighting(self.head, name):
+                own, outputs[name] = self._supervise(name, x, people[name], train_cfg)
             losses.update({f'{name}.{key}': value for key, value in own.items()})
         pairs = partners(batch_data_samples)
         if self.well_lit_teacher and len(pairs['low_light']):
@@ -106,7 +107,8 @@ class DualTeacherHead(BaseHead):
         if self.distillation and 'low_light' in outputs:
             losses.update(self.distillation(outputs, momentum, people['low_light'], pairs))
         if self.adversary:
-            losses['loss_adversary'] = self.adversary(feats['low_light'][-1], feats['well_lit'][-1])
+            nothing = next(iter(feats.values()))[-1][:0]
+            losses['loss_adversary'] = self.adversary(*(feats[name][-1] if name in feats else nothing for name in LIGHTINGS))
         return losses
 
     def _supervise(self, name: str, feats: Sequence[Tensor], people: SampleList,
@@ -130,8 +132,8 @@ class DualTeacherHead(BaseHead):
 
 def lightings_of(sample: PoseDataSample) -> Sequence[str]:
     """Lightings of a sample's images: its ``lighting``, or both."""
-    lighting = sample.metainfo.get('lighting', LIGHTINGS)
-    return (lighting, ) if isinstance(lighting, str) else lighting
+    names = sample.metainfo.get('lighting', LIGHTINGS)
+    return (names, ) if isinstance(names, str) else names
 
 
 def is_labelled(sample: PoseDataSample, lighting_name: str) -> bool:
@@ -169,12 +171,17 @@ class Distillation(nn.Module):
         sigmas (Sequence[float]): Of the joints, for their agreement. Defaults to ExLPose's.
 
     Raises:
-        ValueError: If there is no rule to distil this head's output.
+        ValueError: If there is no rule to distil this head's output, or it has another number of joints than
+            there are sigmas.
     """
 
     def __init__(self, head: nn.Module, loss_weight: float = 1., min_confidence: Tuple[float, float] = (0.3, 0.3),
                  unlabelled_only: bool = False, sigmas: Sequence[float] = METAINFO['sigmas']) -> None:
         super().__init__()
+        joints = getattr(head, 'out_channels', len(sigmas))
+        if joints != len(sigmas):
+            raise ValueError(f'the head has {joints} joints, but the momentum teacher {len(sigmas)} sigmas (by default '
+                             "ExLPose's): give it those of the data set, momentum_teacher=dict(loss=dict(sigmas=[...]))")
         self.output = output_of(head)
         self.loss_weight = loss_weight
         self.min_confidence = tuple(min_confidence)
