@@ -64,10 +64,10 @@ class Runner:
         return {name: p.detach() for name, p in network.named_parameters()}
 
 
-def join(rank: int, port: int) -> None:
-    """The other process."""
+def join(rank: int, port: int, backend: str = 'gloo', processes: int = 2) -> None:
+    """The other processes."""
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    dist.init_process_group('gloo', rank=rank, world_size=2)
+    dist.init_process_group(backend, rank=rank, world_size=processes)
     torch.set_num_threads(1)
     register_all_modules()
 

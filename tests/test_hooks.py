@@ -87,10 +87,13 @@ class Slippery(Model):
 
 
 class Scaler:
-    """As much of a loss scaler as mmengine uses, with torch's rule: half the scale after a step left out."""
+    """As much of a loss scaler as mmengine uses, with torch's rule: half the scale after a step left out.
 
-    def __init__(self):
-        self.factor = 4.
+    Before its version 2.3 torch has none for a CPU.
+    """
+
+    def __init__(self, device, init_scale):
+        self.factor = init_scale
 
     def is_enabled(self):
         return True
@@ -109,6 +112,9 @@ class Scaler:
     def update(self, new_scale=None):
         self.factor *= 1 if self.finite else 0.5
 
+    def get_scale(self):
+        return self.factor
+
     def state_dict(self):
         return {}
 
@@ -120,7 +126,7 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
     def __init__(self, **kwargs):
         with mock.patch('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True):
             super().__init__(**kwargs)
-        self.loss_scaler = Scaler()
+        self.loss_scaler = getattr(torch.amp, 'GradScaler', Scaler)('cpu', init_scale=4.)
 
 
 BAD = [float('nan'), float('inf')]
@@ -242,7 +248,7 @@ class TestLossScaler:
         hook = FiniteLossHook()
         runner = train(tmp_path, [1., bad, bad, 1.], hook, Slippery(), type='CpuAmpOptimWrapper')
         assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
-        assert runner.optim_wrapper.loss_scaler.factor == 1
+        assert runner.optim_wrapper.loss_scaler.get_scale() == 1
         log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
         assert '1.png, well1.png. The iteration is left out, the 1. of this run' in log
 
@@ -260,8 +266,11 @@ class TestLossScaler:
 
     def test_a_fused_optimiser_skips_on_its_device(self):
         """It is called all the same, and told by an attribute, as torch's loss scalers do."""
-        weight = torch.nn.Parameter(torch.zeros(1))
-        optimizer = torch.optim.SGD([weight], lr=1.)
+        class Fused(torch.optim.SGD):
+            def step(self):
+                """On the device."""
+
+        optimizer = Fused([torch.nn.Parameter(torch.zeros(1))], lr=1.)
         watch, seen = StepWatch(OptimWrapper(optimizer)), []
         for optimizer.found_inf in (torch.tensor(0.), torch.tensor(1.)):
             optimizer.step()
