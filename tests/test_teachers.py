@@ -7,6 +7,7 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.structures import PixelData
+from mmpose.registry import MODELS
 from torch import nn
 
 from exlpose_mm import lighting
@@ -94,6 +95,22 @@ class TestMomentumTeacher:
             if tensor.is_floating_point():
                 torch.testing.assert_close(tensor.double(), wanted[name], msg=name)
         assert teacher.updates == 4
+
+    @pytest.mark.parametrize('average', [
+        HEAVY, dict(HEAVY, interval=2), dict(type='MomentumAnnealingEMA', momentum=0.3, gamma=2),
+        dict(type='MomentumAnnealingEMA', momentum=0.01), dict(type='StochasticWeightAverage')])
+    def test_it_is_mmengines_average(self, average):
+        network = self.network()
+        teacher = MomentumTeacher(network, average)
+        theirs = MODELS.build(dict(average, model=network, update_buffers=True))
+        for _ in range(6):
+            for tensor in network.state_dict().values():
+                tensor.add_(torch.randn(tensor.shape).to(tensor))
+            teacher.update(network)
+            theirs.update_parameters(network)
+        for name, tensor in theirs.state_dict().items():
+            assert torch.equal(teacher.average.state_dict()[name], tensor), name
+        assert teacher.updates == 6
 
     def test_it_follows_after_it_has_moved(self):
         network = self.network()
