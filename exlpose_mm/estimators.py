@@ -12,6 +12,7 @@ from .heads import DualTeacherHead
 from .lighting import (LIGHTINGS, check_lighting, check_lsbn, check_taps, check_without_checkpointing, lighting,
                        lsbn_layers, tap)
 from .teachers import MomentumTeacher
+from .transfer import select
 from .transforms import MOMENTUM_VIEW
 
 
@@ -40,8 +41,13 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     def __init__(self, low_light: ConfigType, well_lit: ConfigType,
                  merge: Sequence[str] = ()) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict(
-            {name: MODELS.build(cfg) for name, cfg in zip(LIGHTINGS, (low_light, well_lit))})
+        cfgs = dict(zip(LIGHTINGS, (low_light, well_lit)))
+        # The branches would reorder channels by a list, for which the host waits; of a batch it is a flip.
+        self.swapped = {name for name, cfg in cfgs.items()
+                        if bool(cfg.get('bgr_to_rgb')) != bool(cfg.get('rgb_to_bgr'))}
+        plain = dict(bgr_to_rgb=False, rgb_to_bgr=False)
+        self.branches = nn.ModuleDict({name: MODELS.build({**cfg, **(plain if name in self.swapped else {})})
+                                       for name, cfg in cfgs.items()})
         self.merge = [check_lighting(name) for name in merge]
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -57,7 +63,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
         present = {name: [i for i, image in enumerate(inputs.get(name, ())) if image is not None]
                    for name in self.merge or inputs}
         batches = {name: self._run('low_light' if name == MOMENTUM_VIEW else name, [inputs[name][i] for i in rows],
-                                   [samples[i] for i in rows], training)['inputs']
+                                   [samples[i] for i in rows], training)
                    for name, rows in present.items() if rows}
         samples = self.cast_data(samples)
         if self.merge:
@@ -72,14 +78,21 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     def _forward_singles(self, inputs, samples: SampleList, training: bool) -> dict:
         outputs = [None] * len(samples)
         for name, indices in group_by_lighting(samples).items():
-            batch = self._run(name, [inputs[i] for i in indices], [samples[i] for i in indices],
-                              training)['inputs']
+            batch = self._run(name, [inputs[i] for i in indices], [samples[i] for i in indices], training)
             for i, image in zip(indices, batch):
                 outputs[i] = image
         return dict(inputs=torch.stack(outputs), data_samples=self.cast_data(samples))
 
-    def _run(self, name: str, images, samples: SampleList, training: bool) -> dict:
-        return self.branches[name](dict(inputs=images, data_samples=samples), training)
+    def _run(self, name: str, images: Sequence[Tensor], samples: SampleList, training: bool) -> Tensor:
+        """One batch (B, C, H, W): one transfer, if the images have one size."""
+        if len({image.shape for image in images}) == 1:
+            images = self.cast_data(torch.stack([*images]))
+        if name in self.swapped:
+            images = images.flip(1) if isinstance(images, Tensor) else [image.flip(0) for image in images]
+        branch = self.branches[name]
+        # It would move all samples to the device to no avail: forward does that once.
+        samples = samples if getattr(branch, 'batch_augments', None) else []
+        return branch(dict(inputs=images, data_samples=samples), training)['inputs']
 
 
 @MODELS.register_module()
@@ -196,7 +209,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         """
         for name, indices in group_by_lighting(data_samples).items():
             with lighting(self, name):
-                super().predict(inputs[indices], [data_samples[i] for i in indices])
+                super().predict(select(inputs, indices), [data_samples[i] for i in indices])
         return data_samples
 
     def _forward(self, inputs: Tensor, data_samples=None):

@@ -90,6 +90,19 @@ class TestPreprocessor:
         out = MODELS.build(PREPROCESSOR)(dict(inputs=images, data_samples=samples))['inputs']
         torch.testing.assert_close(out.mean((1, 2, 3)), torch.tensor([1., 0., 0.2]))
 
+    @pytest.mark.parametrize('sizes', [(8, 8), (8, 6)])
+    @pytest.mark.parametrize('key', ['bgr_to_rgb', 'rgb_to_bgr', None])
+    def test_channels_are_reordered_and_smaller_images_padded(self, key, sizes):
+        """As MMPose's preprocessor does one by one."""
+        cfg = dict(type='PoseDataPreprocessor', mean=[1., 2., 3.], std=[4., 5., 6.], **({key: True} if key else {}))
+        images = [torch.randint(0, 255, (3, height, 8), dtype=torch.uint8) for height in sizes]
+        data = dict(inputs=dict(low_light=images), data_samples=[sample() for _ in images])
+        out = MODELS.build(dict(type='LightingDataPreprocessor', low_light=cfg, well_lit=cfg))(data)
+        for got, image in zip(out['inputs']['low_light'], images):
+            order = [2, 1, 0] if key else [0, 1, 2]
+            want = torch.stack([(image[channel].float() - (1 + i)) / (4 + i) for i, channel in enumerate(order)])
+            assert torch.equal(got[:, :image.shape[1]], want) and (got[:, image.shape[1]:] == 0).all()
+
     def test_merge_takes_the_images_that_are_there(self):
         """Each with its own sample."""
         data = pairs(3)

@@ -14,6 +14,7 @@ from ..datasets import METAINFO
 from ..distillation import choose, output_of, similarity
 from ..lighting import LIGHTINGS, lighting, tap
 from ..teachers import WellLitTeacher, merge_teachers
+from ..transfer import select, to_device
 
 
 @MODELS.register_module()
@@ -126,8 +127,11 @@ class DualTeacherHead(BaseHead):
             with tap(self.head, self.output_layers) as output:
                 self.head.forward(tuple(select(x, rest) for x in feats))
             parts.append(output)
-        order = np.argsort(rows + rest).tolist() if rows and rest else slice(None)
-        return losses, [torch.cat([part[layer] for part in parts])[order] for layer in self.output_layers]
+        joint = [torch.cat([part[layer] for part in parts]) for layer in self.output_layers]
+        if rows and rest and joint:
+            order = to_device(np.argsort(rows + rest), joint[0])
+            joint = [output.index_select(0, order) for output in joint]
+        return losses, joint
 
 
 def lightings_of(sample: PoseDataSample) -> Sequence[str]:
@@ -147,11 +151,6 @@ def partners(samples: SampleList) -> Dict[str, List[int]]:
     both = [i for i, has in enumerate(present) if all(has)]
     return {name: [sum(has[column] for has in present[:i]) for i in both]
             for column, name in enumerate(LIGHTINGS)}
-
-
-def select(batch: Tensor, indices: List[int]) -> Tensor:
-    """Rows of a batch; without a copy if they are all of them."""
-    return batch if len(indices) == len(batch) else batch[indices]
 
 
 class Distillation(nn.Module):
@@ -204,29 +203,32 @@ class Distillation(nn.Module):
             dict: ``loss_distill``, ``taught_by_well_lit``, ``taught_by_momentum``.
         """
         student = outputs['low_light']
-        has_partner = torch.zeros(len(samples), dtype=torch.bool, device=self.sigmas.device)
-        has_partner[pairs['low_light']] = True
+        boxes, crops, has_partner, taught = self._facts(samples, pairs)
         burning_in = momentum is None
         if burning_in:
             momentum = [tensor.detach() for tensor in student]
         well_lit = [tensor.detach().clone() for tensor in momentum]
+        low, well = to_device([pairs[name] for name in LIGHTINGS], self.sigmas, torch.long)
         for mine, theirs in zip(well_lit, outputs.get('well_lit', [])):
-            mine[pairs['low_light']] = theirs.detach()[pairs['well_lit']].to(mine)
+            mine.index_copy_(0, low, theirs.detach().index_select(0, well).to(mine))
         first, second = self.output.verdict(well_lit), self.output.verdict(momentum)
         if burning_in:
             second = replace(second, confidence=torch.full_like(second.confidence, -torch.inf))
-        taught = torch.tensor([not (self.unlabelled_only and is_labelled(sample, 'low_light')) for sample in samples],
-                              device=self.sigmas.device)
-        agreement = similarity(first.position, second.position, *_sizes(samples, self.sigmas), self.sigmas)
+        agreement = similarity(first.position, second.position, boxes, crops, self.sigmas)
         merged = merge_teachers(first, second, has_partner, agreement, self.min_confidence).among(taught)
         target = choose(well_lit, momentum, merged.from_well_lit)
         distances = self.output.distances(student, target)
         mean = (merged.weight * distances).sum() / (taught.sum() * distances.shape[1]).clamp(min=1)
         return dict(loss_distill=self.loss_weight * mean, **merged.shares())
 
-
-def _sizes(samples: SampleList, like: Tensor) -> Tuple[Tensor, Tensor]:
-    """Width and height of people's boxes and of their crops, each (B, 2), in pixels of the image."""
-    people = [sample.gt_instances for sample in samples]
-    boxes = torch.stack([like.new_tensor(p.bboxes[0, 2:] - p.bboxes[0, :2]) for p in people])
-    return boxes, torch.stack([like.new_tensor(p.bbox_scales[0]) for p in people])
+    def _facts(self, samples: SampleList, pairs: Dict[str, List[int]]) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Width and height of people's boxes and of their crops, each (B, 2), in pixels of the image; and (B, ) bool
+        each, who has a partner and who is taught at all."""
+        facts = np.zeros((len(samples), 6), np.float32)
+        for row, sample in zip(facts, samples):
+            people = sample.gt_instances
+            row[:2], row[2:4] = people.bboxes[0, 2:] - people.bboxes[0, :2], people.bbox_scales[0]
+            row[5] = not (self.unlabelled_only and is_labelled(sample, 'low_light'))
+        facts[pairs['low_light'], 4] = 1
+        boxes, crops, partner, taught = to_device(facts, self.sigmas).split([2, 2, 1, 1], dim=1)
+        return boxes, crops, partner[:, 0] > 0, taught[:, 0] > 0
