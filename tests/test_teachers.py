@@ -26,9 +26,9 @@ def with_teacher(head=None, **kwargs):
     return build(head={**cfg, 'momentum_teacher': teacher, **(head or {})})
 
 
-def boxed_pairs():
+def boxed_pairs(batch=2):
     """Pairs whose people have boxes."""
-    data = pairs()
+    data = pairs(batch)
     for sample in data['data_samples']:
         sample.gt_instances.bboxes = torch.tensor([[8., 8., 40., 56.]]).numpy()
         sample.gt_instances.bbox_scales = torch.tensor([[64., 64.]]).numpy()
