@@ -72,7 +72,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
 
     def _merge(self, batches: Dict[str, Tensor], samples: SampleList) -> dict:
         if not batches:
-            raise ValueError(f'no sample of the batch has an image of {" or ".join(self.merge)}, which `merge` asks for')
+            raise ValueError(f'no sample of the batch has an image of {" or ".join(self.merge)}, as `merge` asks for')
         return dict(inputs=torch.cat([*batches.values()]), data_samples=samples)
 
     def _forward_singles(self, inputs, samples: SampleList, training: bool) -> dict:
@@ -177,8 +177,8 @@ class LightingPoseEstimator(TopdownPoseEstimator):
             return {}
         views = images if views is None else views
         if len(views) != len(images):
-            raise ValueError(f'{len(images)} low-light images, but {len(views)} views of them for the momentum teacher: '
-                             'put AddMomentumView into all pipelines that load low-light images, or into none')
+            raise ValueError(f'{len(images)} low-light images, but {len(views)} views of them for the momentum '
+                             'teacher: put AddMomentumView into all pipelines that load low-light images, or into none')
         return dict(momentum=self.momentum_teacher(views, self.head.output_layers))
 
     def _extract_each(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:

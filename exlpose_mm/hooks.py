@@ -239,7 +239,8 @@ def _describe(iterations: List[_Iteration], by_loss: bool) -> str:
         [iteration.number for iteration in iterations], [iteration.loss.item() for iteration in iterations]))
     gradients = '' if by_loss else ', but its gradients are not finite'
     images = ', '.join(str(image) for iteration in iterations for image in iteration.images)
-    return f'iteration {numbers}: the loss is {losses}{gradients}, here or in another process; its images here: {images}'
+    return (f'iteration {numbers}: the loss is {losses}{gradients}, here or in another process; '
+            f'its images here: {images}')
 
 
 class StepWatch:

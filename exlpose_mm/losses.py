@@ -26,8 +26,8 @@ class StyleDistance(torch.autograd.Function):
     * Where there are far fewer positions than channels,
       :math:`|A A^T - W W^T|^2 = (\langle P^T P, Q^T Q \rangle + \langle P^T Q, (P^T Q)^T \rangle) / 2`: three
       products of N x N, and two more for the gradient. The two terms nearly cancel where features differ but their
-      styles do not. The gradient does not suffer; for the value a CPU computes them in float64. A GPU is slow in that and
-      takes float32: its value errs by up to 1e-6 of :math:`|P Q^T|^2 / (C N)^2`.
+      styles do not. The gradient does not suffer; for the value a CPU computes them in float64. A GPU is slow in that
+      and takes float32: its value errs by up to 1e-6 of :math:`|P Q^T|^2 / (C N)^2`.
 
     The gradient is :math:`4 (A A^T - W W^T) A / (B (C N)^2)`, by the same products.
 

@@ -119,7 +119,7 @@ class TestPreprocessor:
     def test_merge_finds_no_image(self):
         data = pairs()
         del data['inputs']['low_light']
-        with pytest.raises(ValueError, match='no sample of the batch has an image of low_light, which `merge` asks for'):
+        with pytest.raises(ValueError, match='no sample of the batch has an image of low_light, as `merge`'):
             MODELS.build(dict(PREPROCESSOR, merge=('low_light', )))(data, True)
 
     def test_unknown_lighting_in_merge(self):
@@ -264,6 +264,9 @@ def head_with_lsbn(**kwargs):
         norm_cfg=dict(type='LSBN2d')), **kwargs})
 
 
+ALL_STAGES = {**model_cfg()['backbone'], 'out_indices': (0, 1, 2, 3)}
+
+
 def cpn_pairs():
     data = pairs()
     for one in data['data_samples']:
@@ -281,10 +284,8 @@ class StubbornHead(CPNHead):
 
 class TestLSBNInTheHead:
 
-    BACKBONE = {**model_cfg()['backbone'], 'out_indices': (0, 1, 2, 3)}
-
     def test_each_lighting_trains_its_own_norms(self):
-        model = build(backbone=self.BACKBONE, head=head_with_lsbn()).train()
+        model = build(backbone=ALL_STAGES, head=head_with_lsbn()).train()
         assert len(lsbn_layers(model.head)) > 20
         data = model.data_preprocessor(cpn_pairs(), True)
         reference, losses = copy.deepcopy(model), model(**data, mode='loss')
@@ -301,14 +302,14 @@ class TestLSBNInTheHead:
                 assert layer.bns[i].num_batches_tracked == 1
 
     def test_a_backbone_without_lsbn_still_sees_one_batch(self):
-        model = build(backbone={**self.BACKBONE, 'norm_cfg': dict(type='BN')}, head=head_with_lsbn()).train()
+        model = build(backbone={**ALL_STAGES, 'norm_cfg': dict(type='BN')}, head=head_with_lsbn()).train()
         losses = model(**model.data_preprocessor(cpn_pairs(), True), mode='loss')
         assert {'low_light.loss_refine', 'well_lit.loss_refine'} < set(losses)
         assert model.backbone.bn1.num_batches_tracked == 1
 
     def test_both_lightings_predict(self):
         codec = dict(type='CPNHeatmap', input_size=(64, 64), heatmap_size=(16, 16))
-        model = build(backbone=self.BACKBONE, head=head_with_lsbn(decoder=codec)).eval()
+        model = build(backbone=ALL_STAGES, head=head_with_lsbn(decoder=codec)).eval()
         image = torch.rand(3, 64, 64) * 255
         poses = model.test_step(dict(inputs=[image] * 2, data_samples=[sample(name) for name in LIGHTINGS]))
         scores = [pose.pred_instances.keypoint_scores for pose in poses]
@@ -316,7 +317,7 @@ class TestLSBNInTheHead:
 
     def test_one_that_ignores_norm_cfg_is_refused_at_build_time(self):
         with pytest.raises(ValueError, match='StubbornHead has no batch norm that norm_cfg=.* could replace'):
-            build(backbone=self.BACKBONE, head=head_with_lsbn(type='StubbornHead'))
+            build(backbone=ALL_STAGES, head=head_with_lsbn(type='StubbornHead'))
 
 
 class TestPrediction:

@@ -190,7 +190,7 @@ class TestFiniteLoss:
                                   good=[*[1.] * count, *[0.5] * count]).items():
             runner = train(tmp_path / name, factors, hook, Slippery(), optimizer=optimizer, **copy.deepcopy(options))
             moments = runner.optim_wrapper.optimizer.state[runner.model.weight]
-            results.append([runner.model.weight.item(), *(torch.as_tensor(moment).item() for moment in moments.values())])
+            results.append([runner.model.weight.item(), *(float(moment) for moment in moments.values())])
         assert results[0] == results[1] and hook.skipped == 1
         log = next((tmp_path / 'bad').rglob('*.log')).read_text(encoding='utf-8')
         images = ', '.join(f'{i}.png, well{i}.png' for i in range(count, 2 * count))
@@ -198,7 +198,7 @@ class TestFiniteLoss:
 
     def test_gradients_stop_before_the_weights_are_touched(self, tmp_path):
         model = Slippery()
-        with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is 0.25, but its gradients .*: 1\.png, well1'):
+        with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is 0.25, but its gradients .*: 1\.png,'):
             train(tmp_path, [1., BAD[0]], FiniteLossHook(), model)
         assert model.weight.item() == pytest.approx(0.5)
 
@@ -260,7 +260,7 @@ class TestLossScaler:
 
     def test_no_scale_helps(self, tmp_path):
         hook = FiniteLossHook()
-        with pytest.raises(NonFiniteLossError, match=r'iteration 26: .*gradients are not finite.*: 25\.png, well25\.png$'):
+        with pytest.raises(NonFiniteLossError, match=r'iteration 26: .*gradients are not finite.*: 25\.png, well25'):
             train(tmp_path, [1., *30 * BAD[:1]], hook, Slippery(), type='CpuAmpOptimWrapper')
         assert hook.skipped == 25
 

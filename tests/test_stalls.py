@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from exlpose_mm.transforms import MOMENTUM_VIEW
 from exlpose_mm.transfer import select, to_device
-from test_estimators import PREPROCESSOR, TestLSBNInTheHead, build, cpn_pairs, head_with_lsbn, model_cfg, pairs
+from test_estimators import ALL_STAGES, PREPROCESSOR, build, cpn_pairs, head_with_lsbn, model_cfg, pairs
 from test_teachers import boxed_pairs, with_teacher
 
 ATEN = torch.ops.aten
@@ -112,11 +112,12 @@ def exlpose():
 def cpn():
     head = head_with_lsbn(norm_cfg=dict(type='BN'))
     head.update(well_lit_teacher=model_cfg()['head']['well_lit_teacher'])
-    return build(data_preprocessor=swapped(), backbone=TestLSBNInTheHead.BACKBONE, head=head), cpn_pairs()
+    return build(data_preprocessor=swapped(), backbone=ALL_STAGES, head=head), cpn_pairs()
 
 
 def without_lsbn():
-    return build(data_preprocessor=swapped(), backbone={**model_cfg()['backbone'], 'norm_cfg': dict(type='BN')}), pairs()
+    backbone = {**model_cfg()['backbone'], 'norm_cfg': dict(type='BN')}
+    return build(data_preprocessor=swapped(), backbone=backbone), pairs()
 
 
 def adversary():
@@ -145,8 +146,8 @@ def unpaired():
 def baseline():
     cfg = model_cfg()
     model = MODELS.build(dict(
-        type='TopdownPoseEstimator', backbone={**cfg['backbone'], 'norm_cfg': dict(type='BN')}, head=cfg['head']['head'],
-        data_preprocessor=swapped(merge=('low_light', 'well_lit'))))
+        type='TopdownPoseEstimator', backbone={**cfg['backbone'], 'norm_cfg': dict(type='BN')},
+        head=cfg['head']['head'], data_preprocessor=swapped(merge=('low_light', 'well_lit'))))
     return model, pairs()
 
 

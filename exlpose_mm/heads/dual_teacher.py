@@ -109,7 +109,8 @@ class DualTeacherHead(BaseHead):
             losses.update(self.distillation(outputs, momentum, people['low_light'], pairs))
         if self.adversary:
             nothing = next(iter(feats.values()))[-1][:0]
-            losses['loss_adversary'] = self.adversary(*(feats[name][-1] if name in feats else nothing for name in LIGHTINGS))
+            last = [feats[name][-1] if name in feats else nothing for name in LIGHTINGS]
+            losses['loss_adversary'] = self.adversary(*last)
         return losses
 
     def _supervise(self, name: str, feats: Sequence[Tensor], people: SampleList,
@@ -180,7 +181,7 @@ class Distillation(nn.Module):
         joints = getattr(head, 'out_channels', len(sigmas))
         if joints != len(sigmas):
             raise ValueError(f'the head has {joints} joints, but the momentum teacher {len(sigmas)} sigmas (by default '
-                             "ExLPose's): give it those of the data set, momentum_teacher=dict(loss=dict(sigmas=[...]))")
+                             "ExLPose's): give it the data set's, momentum_teacher=dict(loss=dict(sigmas=[...]))")
         self.output = output_of(head)
         self.loss_weight = loss_weight
         self.min_confidence = tuple(min_confidence)
