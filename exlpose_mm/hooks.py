@@ -136,7 +136,8 @@ class FiniteLossHook(Hook):
 
     Looked at are the gradients, just before the optimiser uses them: by the norm that gradient clipping
     has read already, else by one number that is read here. A loss that is not finite makes them so, in all
-    processes of distributed training. Accumulated gradients are left out together.
+    processes of distributed training. Accumulated gradients are left out together, and the statistics that batch
+    norms learned beside them.
 
     A loss scaler (AMP on a GPU) leaves out such steps itself, which is counted here. Its first ones are no fault, but
     how it finds its scale; so ``action`` concerns a loss that is not finite, and more than 24 steps in a row.
@@ -172,6 +173,8 @@ class FiniteLossHook(Hook):
         self._steps = StepWatch(wrapper)
         self._guard = wrapper.optimizer.register_step_pre_hook(partial(self._refuse, wrapper))
         wrapper.update_params = self._guarded(wrapper.update_params, runner)
+        self._statistics = [buffer for buffer in runner.model.buffers() if buffer.is_floating_point()]
+        self._kept = [buffer.clone() for buffer in self._statistics]
 
     def after_train(self, runner: Runner) -> None:
         self._steps.remove()
@@ -181,6 +184,8 @@ class FiniteLossHook(Hook):
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
         samples = (data_batch or {}).get('data_samples', [])
         self._images = [sample.get(key) for sample in samples for key in ('img_path', 'well_lit_path') if key in sample]
+        if self._statistics and not self._iterations:
+            torch._foreach_copy_(self._kept, self._statistics)
 
     def _guarded(self, update: Callable, runner: Runner) -> Callable:
         def update_params(loss: torch.Tensor, *args, **kwargs) -> None:
@@ -209,6 +214,8 @@ class FiniteLossHook(Hook):
 
     def _leave_out(self, runner: Runner, iterations: List[_Iteration]) -> None:
         self.skipped, self._in_a_row = self.skipped + 1, self._in_a_row + 1
+        if self._statistics:
+            torch._foreach_copy_(self._statistics, self._kept)
         bad = [iteration for iteration in iterations if not iteration.loss.isfinite().all()]
         anywhere = torch.tensor(len(bad), device=iterations[0].loss.device)
         all_reduce(anywhere, 'max')

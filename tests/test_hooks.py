@@ -196,6 +196,25 @@ class TestFiniteLoss:
         images = ', '.join(f'{i}.png, well{i}.png' for i in range(count, 2 * count))
         assert 'but its gradients are not finite, here or in another process; its images here: ' + images in log
 
+    @pytest.mark.parametrize('options', [{}, dict(accumulative_counts=2), dict(type='CpuAmpOptimWrapper')])
+    @pytest.mark.parametrize('bad', BAD)
+    def test_statistics_of_batch_norms_are_left_alone_too(self, bad, options, tmp_path):
+        class Normed(Multiplied):
+            def __init__(self):
+                super().__init__()
+                self.norm = torch.nn.BatchNorm1d(1, affine=False)
+
+            def forward(self, inputs, mode, data_samples=None):
+                self.norm(sum(inputs).view(1, 1) * torch.tensor([[1.], [2.]]))
+                return super().forward(inputs, mode)
+
+        count, statistics = options.get('accumulative_counts', 1), []
+        for name, factors in dict(bad=[*[1.] * count, *[1.] * (count - 1), bad, *[0.5] * count],
+                                  good=[*[1.] * count, *[0.5] * count]).items():
+            norm = train(tmp_path / name, factors, FiniteLossHook('skip'), Normed(), **options).model.norm
+            statistics.append([norm.running_mean.item(), norm.running_var.item()])
+        assert statistics[0] == statistics[1]
+
     def test_gradients_stop_before_the_weights_are_touched(self, tmp_path):
         model = Slippery()
         with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is 0.25, but its gradients .*: 1\.png,'):
