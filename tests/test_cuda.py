@@ -11,13 +11,14 @@ from mmengine.registry import DefaultScope
 from mmpose.utils import register_all_modules
 from torch.nn.functional import dropout
 
-from exlpose_mm import FiniteLossHook, ReseedHook
+from exlpose_mm import LIGHTINGS, FiniteLossHook, ReseedHook
 from exlpose_mm.hooks import NonFiniteLossError
 from test_distributed import Runner, everything, join, model_of, portion
-from test_estimators import build, pairs
+from test_estimators import build, pairs, sample
 from test_hooks import BAD, Multiplied, Slippery, train
 from test_seeding import AnyRunner
-from test_teachers import batch, with_teacher
+from test_stalls import KINDS
+from test_teachers import with_teacher
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')]
 STEPS = 2
@@ -38,23 +39,34 @@ def full_precision():
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
 
 
-def losses_and_gradients(model, device):
-    model.to(device)
-    if model.momentum_teacher is not None:
+def losses_and_gradients(make, device):
+    model, data = make()
+    model.to(device).train()
+    if getattr(model, 'momentum_teacher', None) is not None:
         model.momentum_teacher.update(model.network)
-    losses = model(**batch(model), mode='loss')
+    losses = model(**model.data_preprocessor(data, True), mode='loss')
     model.parse_losses(losses)[0].backward()
     numbers = {name: value for name, value in losses.items() if isinstance(value, torch.Tensor)}
     numbers.update({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     return {name: value.detach().cpu() for name, value in numbers.items()}
 
 
-@pytest.mark.parametrize('make', [build, with_teacher])
+@pytest.mark.parametrize('make', KINDS)
 def test_a_step_agrees_with_the_cpus(make):
-    ours, theirs = (losses_and_gradients(make(), device) for device in ('cuda', 'cpu'))
+    ours, theirs = (losses_and_gradients(make, device) for device in ('cuda', 'cpu'))
     assert list(ours) == list(theirs)
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-3 * float(value.abs().max()), msg=name)
+
+
+@torch.no_grad()
+def test_predictions_agree_with_the_cpus():
+    images = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(i)) * 255 for i in range(4)]
+    poses = [[pose.pred_instances for pose in build().to(device).eval().test_step(dict(
+        inputs=images, data_samples=[sample(LIGHTINGS[i % 2]) for i in range(4)]))] for device in ('cuda', 'cpu')]
+    for ours, theirs in zip(*poses):
+        assert abs(ours.keypoints - theirs.keypoints).max() < 0.05
+        assert abs(ours.keypoint_scores - theirs.keypoint_scores).max() < 1e-3
 
 
 @pytest.mark.parametrize('fused', [False, True])

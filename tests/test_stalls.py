@@ -144,6 +144,7 @@ def unpaired():
 
 
 def baseline():
+    torch.manual_seed(0)
     cfg = model_cfg()
     model = MODELS.build(dict(
         type='TopdownPoseEstimator', backbone={**cfg['backbone'], 'norm_cfg': dict(type='BN')},
