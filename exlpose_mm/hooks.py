@@ -2,7 +2,7 @@
 import ctypes
 from functools import partial
 from math import isfinite
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from mmengine.dist import all_reduce
@@ -135,7 +135,8 @@ class FiniteLossHook(Hook):
     """Keeps a loss or gradients that are not finite away from the weights, and says of which images they are.
 
     Looked at are the gradients, just before the optimiser uses them: by the norm that gradient clipping
-    has read already, else by one number that is read here. A loss that is not finite makes them so, in all
+    has read already, else by one number that is read here; a fused optimiser gets it on the device and leaves the
+    step out itself, so that it is read only where mmengine waits for the log. A loss that is not finite makes them so, in all
     processes of distributed training. Accumulated gradients are left out together, and the statistics that batch
     norms learned beside them.
 
@@ -195,14 +196,21 @@ class FiniteLossHook(Hook):
                 update(loss * (1 + 0 * loss.detach()), *args, **kwargs)
             except _NotFinite:
                 runner.optim_wrapper.zero_grad()
+            if not _is_scaled(runner.optim_wrapper):
+                vars(runner.optim_wrapper.optimizer).pop('found_inf', None)
             if runner.optim_wrapper.should_update():
                 self._count(runner)
 
         return update_params
 
     @staticmethod
-    def _refuse(wrapper: OptimWrapper, *_) -> None:
-        if not (_is_scaled(wrapper) or _has_finite_gradients(wrapper)):
+    def _refuse(wrapper: OptimWrapper, optimizer: torch.optim.Optimizer, *_) -> None:
+        if _is_scaled(wrapper):
+            return
+        finite = _gradients_are_finite(wrapper)
+        if isinstance(finite, torch.Tensor) and getattr(optimizer, '_step_supports_amp_scaling', False):
+            optimizer.found_inf = finite.logical_not().float()  # as torch's loss scalers tell it
+        elif not finite:
             raise _NotFinite
 
     def _count(self, runner: Runner) -> None:
@@ -232,13 +240,14 @@ def _is_scaled(wrapper: OptimWrapper) -> bool:
     return scaler is not None and scaler.is_enabled()
 
 
-def _has_finite_gradients(wrapper: OptimWrapper) -> bool:
+def _gradients_are_finite(wrapper: OptimWrapper) -> Union[bool, torch.Tensor]:
+    """On the device, unless the host knows already."""
     grads = [p.grad for group in wrapper.optimizer.param_groups for p in group['params'] if p.grad is not None]
     if not grads:
         return True
     if wrapper.clip_grad_kwargs and wrapper.grad_name == 'grad_norm':
         return isfinite(wrapper.message_hub.get_scalar('train/grad_norm').current())
-    return bool(torch.stack(torch._foreach_norm(grads)).isfinite().all())
+    return torch.stack(torch._foreach_norm(grads)).isfinite().all()
 
 
 def _describe(iterations: List[_Iteration], by_loss: bool) -> str:

@@ -85,11 +85,12 @@ class TestFiniteLoss:
 
     @pytest.mark.parametrize('fused', [False, True])
     @pytest.mark.parametrize('bad', BAD)
-    def test_the_loss_scaler_leaves_out_and_is_counted(self, bad, fused, tmp_path):
+    @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper'])
+    def test_a_step_is_left_out_and_counted(self, kind, bad, fused, tmp_path):
         optimizer, weights = dict(type='Adam', lr=0.25, fused=fused), []
         for name, factors in dict(bad=[1., bad, 1.], good=[1., 1.]).items():
-            hook = FiniteLossHook()
-            runner = train(tmp_path / name, factors, hook, Slippery(), type='AmpOptimWrapper', optimizer=optimizer)
+            hook = FiniteLossHook('skip')
+            runner = train(tmp_path / name, factors, hook, Slippery(), type=kind, optimizer=optimizer)
             weights.append(runner.model.weight.item())
             assert hook.skipped == (name == 'bad')
         assert weights[0] == weights[1]
