@@ -134,11 +134,12 @@ class _Iteration(NamedTuple):
 class FiniteLossHook(Hook):
     """Keeps a loss or gradients that are not finite away from the weights, and says of which images they are.
 
-    Looked at are the gradients, just before the optimiser uses them: by the norm that gradient clipping
-    has read already, else by one number that is read here; a fused optimiser gets it on the device and leaves the
-    step out itself, so that it is read only where mmengine waits for the log. A loss that is not finite makes them so, in all
-    processes of distributed training. Accumulated gradients are left out together, and the statistics that batch
-    norms learned beside them.
+    Looked at are the gradients, just before the optimiser uses them. A loss that is not finite makes them so, in all
+    processes of distributed training. Gradients that were accumulated are left out together, and so are the
+    statistics that batch norms learned beside them.
+
+    Of a GPU, one number is read: before the step, if gradient clipping has not read it already; of a fused
+    optimiser, which is told on the device and leaves the step out itself, afterwards, where mmengine waits for its log.
 
     A loss scaler (AMP on a GPU) leaves out such steps itself, which is counted here. Its first ones are no fault, but
     how it finds its scale; so ``action`` concerns a loss that is not finite, and more than 24 steps in a row.
@@ -279,7 +280,7 @@ class StepWatch:
         self._handle = optimizer.register_step_post_hook(self._note)
 
     def _note(self, optimizer: torch.optim.Optimizer, *_) -> None:
-        # A fused optimiser steps in vain if the loss scaler tells it so, on the device.
+        # A fused optimiser steps in vain if it is told so, on the device.
         self._overflows.append(getattr(optimizer, 'found_inf', None))
 
     def happened(self) -> bool:
