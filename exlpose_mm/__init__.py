@@ -3,6 +3,14 @@
 Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
+from . import versions
+
+try:
+    import exlpose_mm_startup  # noqa: F401
+except ImportError:  # this is a checkout that was not installed
+    from .startup import exlpose_mm_startup  # noqa: F401
+versions.check_installed()
+
 from .adversarial import DomainAdversarialLoss, GradientReversal
 from .checkpoint_hook import SafeCheckpointHook
 from .codecs import CPNHeatmap, SoftmaxHeatmap
@@ -26,7 +34,9 @@ from .transforms import (AddMomentumView, LoadLabelledImage, LoadPairedImages, O
 from .variables import VariablesHook
 from .visualization import LightingVisualizer
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
+
+versions.warn_untested()
 
 __all__ = [
     'DomainAdversarialLoss', 'GradientReversal', 'LowLightEnhance',

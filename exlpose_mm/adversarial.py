@@ -57,7 +57,7 @@ class DomainAdversarialLoss(nn.Module):
 
         Args:
             low_light (Tensor): (B, C, H, W).
-            well_lit (Tensor): (B, C, H, W).
+            well_lit (Tensor): (B', C, H, W). B or B' may be 0.
 
         Returns:
             Tensor: A scalar.

@@ -7,7 +7,6 @@ import copy
 import multiprocessing
 import os.path as osp
 import re
-import resource
 import sys
 import tempfile
 import time
@@ -33,11 +32,13 @@ from torch import Tensor, nn
 from .crop_cache import build as build_cache
 from .datasets import JOINTS, ExLPoseDataset
 from .deployment import change_dicts, plain_config
+from .extras import Extra
 from .hooks import keep_heap
 from .lighting import LIGHTINGS, lighting, tap
 from .metrics import LightingCocoMetric
 from .model_zoo import build_model
 
+psutil = Extra('psutil', 'dev')
 Task = Callable[[], object]
 SAMPLES = 8
 
@@ -335,9 +336,11 @@ def _peak(device: str) -> float:
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 2**20
     if osp.isfile('/proc/self/status'):  # Linux' getrusage counts the parent's too
-        return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == 'darwin' else 2**10)
+        return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text(encoding='utf-8'))[1]) / 2**10
+    if sys.platform == 'win32':
+        return psutil.Process().memory_info().peak_wset / 2**20
+    import resource  # which Windows lacks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
 def text_table(ratios: Sequence[Ratio]) -> str:

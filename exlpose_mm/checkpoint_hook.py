@@ -74,7 +74,7 @@ class SafeCheckpointHook(CheckpointHook):
             backend_args=self.backend_args, **self.args)
         if is_main_process():
             with replacing(Path(runner.work_dir, 'last_checkpoint')) as file:
-                file.write_text(self.last_ckpt)
+                file.write_text(self.last_ckpt, encoding='utf-8')
             self._remove(outdated)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:

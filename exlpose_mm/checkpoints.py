@@ -1,37 +1,26 @@
-"""The official code's checkpoints, to ours and back.
+"""Checkpoints: read without running code from them, written whole or not at all.
 
-The official file (``.pth.tar``) is ``{'epoch', 'state_dict', 'optimizer'}`` of a
-``DataParallel`` model. Both networks name their layers alike below the three parts in
-:data:`PARTS`, so only the parts are renamed and every tensor stays bit for bit.
+A pickle runs code by naming a callable. What MMEngine writes into a checkpoint needs a dozen names, :data:`SAFE`;
+importing this module lets MMEngine load local files and downloads with these names and no others, with
+``weights_only=True`` where torch can be told of them (2.6 and later), by an unpickler of the same effect elsewhere.
 """
+import codecs
 import os
+import os.path as osp
 import pickle
 import zipfile
+from collections import OrderedDict
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Union
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from urllib.parse import urlparse
 
+import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.registry import DefaultScope
-from mmpose.datasets.datasets.utils import parse_pose_metainfo
-from mmpose.registry import MODELS
-
-from .datasets import METAINFO
-
-__all__ = ['CheckpointError', 'from_official', 'to_official']
-
-CONFIG = 'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py'
-"""Config of the official network, below ``configs/``."""
-
-PARTS = {
-    'module.resnet_lsbn.': 'backbone.',
-    'module.global_net.': 'head.head.global_net.',
-    'module.refine_net.': 'head.head.refine_net.'
-}
-"""Prefix of the official keys to prefix of ours."""
-OFFICIAL_PARTS = {ours: theirs for theirs, ours in PARTS.items()}
+from mmengine.dist import barrier, is_main_process
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import CheckpointLoader
+from mmengine.utils import digit_version
 
 StateDict = Dict[str, torch.Tensor]
 MAX_LISTED = 10
@@ -41,73 +30,128 @@ class CheckpointError(ValueError):
     """A file is no checkpoint of the expected network, or cannot be read or written."""
 
 
-def from_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
-    """Convert a checkpoint of the official code to one of ours.
-
-    The result holds ``state_dict`` and ``meta`` (``epoch``, ``dataset_meta``) and loads
-    wherever MMPose takes a checkpoint, for :data:`CONFIG` and configs with the same network.
-    The optimizer's state is dropped: the official code groups parameters in another way.
-
-    Args:
-        source (str | Path): The official file; read with ``weights_only=True``.
-        target (str | Path): File to write. It appears at once and complete, or not at all.
-
-    Returns:
-        dict: What was written.
-
-    Raises:
-        CheckpointError: If ``source`` is missing, is no checkpoint, holds anything but plain
-            data and tensors, or its keys or shapes are not the official network's, or if
-            ``target`` cannot be written. Names the file.
-    """
-    official = _load(source, weights_only=True)
-    state_dict = _checked_state_dict(source, official, _rename(model_shapes(), OFFICIAL_PARTS))
-    meta = dict(epoch=_epoch(official), dataset_meta=parse_pose_metainfo(METAINFO))
-    return save_checkpoint(dict(meta=meta, state_dict=_rename(state_dict, PARTS)), target)
+def _statistic(owner: type, name: str) -> Callable:
+    """``getattr``, which a checkpoint needs for the four statistics of a log, and may have for nothing else."""
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise pickle.UnpicklingError(f'it asks for {name!r} of {owner!r}')
+    return getattr(owner, name)
 
 
-def to_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
-    """Convert one of our checkpoints, trained or converted, to the official code's form.
+SAFE: Dict[str, Callable] = {
+    'builtins.getattr': _statistic,
+    'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
+    'numpy.ndarray': np.ndarray,
+    'numpy.dtype': np.dtype,
+    **{f'numpy.{core}.multiarray.{function.__name__}': function for core in ('core', '_core')
+       for function in (np.zeros(0).__reduce__()[0], np.float64().__reduce__()[0])},
+    **{f'numpy.dtypes.{kind.__name__}': kind for kind in {type(np.dtype(code)) for code in '?bhilqBHILQefdSU'}}
+}
+"""What MMEngine's checkpoints name beside tensors and plain data: NumPy's arrays, and histories of log values."""
+TENSORS: Dict[str, Callable] = {
+    'collections.OrderedDict': OrderedDict,
+    'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
+    'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter
+}
+"""What tensors and parameters name."""
 
-    The result is ``{'epoch', 'state_dict'}``, which is what the official code tests with.
-    Without an ``optimizer`` its training cannot be resumed from it.
 
-    ``source`` may come straight from a training run. Such a file also holds NumPy arrays
-    and log buffers, which ``weights_only=True`` refuses; here they are read as
-    placeholders, see :class:`WeightsPickle`.
-
-    Args:
-        source (str | Path): A checkpoint of :data:`CONFIG` or of the same network.
-        target (str | Path): File to write. It appears at once and complete, or not at all.
-
-    Returns:
-        dict: What was written.
+@CheckpointLoader.register_scheme(prefixes='', force=True)
+def load_from_local(filename: str, map_location: Any = None) -> dict:
+    """In place of MMEngine's function of this name, whose pickles may run code.
 
     Raises:
-        CheckpointError: As :func:`from_official`.
+        FileNotFoundError: If there is no such file, as MMEngine's.
+        CheckpointError: If it is damaged, or holds more than tensors, plain data and what MMEngine writes.
     """
-    ours = _load(source, pickle_module=WeightsPickle, weights_only=False)
-    state_dict = _rename(_checked_state_dict(source, ours, model_shapes()), OFFICIAL_PARTS)
-    return save_checkpoint(dict(epoch=_epoch(ours.get('meta')), state_dict=state_dict), target)
+    filename = osp.expanduser(filename)
+    if not osp.isfile(filename):
+        raise FileNotFoundError(f'{filename} can not be found.')
+    with _explained(filename):
+        archive = zipfile.is_zipfile(filename)
+        if archive:
+            _check_archive(filename)
+        if digit_version(torch.__version__) >= digit_version('2.6'):
+            with torch.serialization.safe_globals([(value, name) for name, value in SAFE.items()]):
+                return torch.load(filename, map_location=map_location, weights_only=True)
+        if archive:
+            return torch.load(filename, map_location=map_location, pickle_module=SafePickle, weights_only=False)
+        return torch.load(filename, map_location=map_location, weights_only=True)
+
+
+@CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
+def load_from_http(filename: str, map_location: Any = None, model_dir: Optional[str] = None) -> dict:
+    """In place of MMEngine's function of this name: the download is read as a local file is.
+
+    Raises:
+        CheckpointError: As :func:`load_from_local`.
+    """
+    path = Path(model_dir or osp.join(torch.hub.get_dir(), 'checkpoints'), osp.basename(urlparse(filename).path))
+    if is_main_process():
+        _download(filename, path)
+    barrier()
+    _download(filename, path)  # for other machines
+    return load_from_local(str(path), map_location)
+
+
+def _download(address: str, path: Path) -> None:
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(address, str(path), progress=os.isatty(0))
 
 
 def load_weights(source: Union[str, Path]) -> StateDict:
-    """The state dict of a checkpoint of this package, safely; see :func:`to_official`.
+    """The state dict of any checkpoint, whatever else is in it; see :class:`WeightsPickle`.
 
     Raises:
-        CheckpointError: As :func:`from_official`.
+        CheckpointError: If the file cannot be read or has no state dict. Names it.
     """
-    return _load(source, pickle_module=WeightsPickle, weights_only=False)['state_dict']
+    return read_checkpoint(source, pickle_module=WeightsPickle, weights_only=False)['state_dict']
 
 
-@lru_cache(maxsize=None)
-def model_shapes() -> Dict[str, torch.Size]:
-    """Names and shapes in the state dict of :data:`CONFIG`'s model; allocates no weights."""
-    config = Config.fromfile(Path(__file__).parent / '.mim' / 'configs' / CONFIG)
-    config.model.backbone.init_cfg = None
-    with DefaultScope.overwrite_default_scope('mmpose'), torch.device('meta'):
-        model = MODELS.build(config.model)
-    return {name: value.shape for name, value in model.state_dict().items()}
+def keep_weights(source: Union[str, Path], target: Union[str, Path]) -> None:
+    """Write a checkpoint of another's tensors alone, without running code from it.
+
+    Raises:
+        CheckpointError: As :func:`load_weights`, or if ``target`` cannot be written.
+    """
+    tensors = {key: value for key, value in load_weights(source).items() if isinstance(value, torch.Tensor)}
+    save_checkpoint(dict(state_dict=tensors), target)
+
+
+def read_checkpoint(path: Union[str, Path], **kwargs) -> dict:
+    """``torch.load`` on the CPU of a file that ``torch.save`` wrote, with every failure as one error.
+
+    Raises:
+        CheckpointError: If the file cannot be read or has no state dict. Names it.
+    """
+    with _explained(path):
+        _check_archive(path)
+        checkpoint = torch.load(path, map_location='cpu', **kwargs)
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('state_dict'), dict):
+        raise CheckpointError(f"{path} is no checkpoint: it has no 'state_dict'")
+    return checkpoint
+
+
+@contextmanager
+def _explained(path: Union[str, Path]) -> Iterator[None]:
+    try:
+        yield
+    except (CheckpointError, torch.cuda.OutOfMemoryError):
+        raise
+    except OSError as error:
+        raise CheckpointError(f'cannot read checkpoint {path}: {error.strerror}') from error
+    except Exception as error:  # A damaged file can fail anywhere in the unpickler.
+        raise CheckpointError(
+            f'{path} is refused: it is damaged, or holds more than tensors, plain data and what MMEngine writes '
+            f'({_reason(error)}). Its tensors alone can be had without running code from it: python -c "from '
+            f"exlpose_mm.checkpoints import keep_weights; keep_weights({str(path)!r}, 'weights.pth')\"") from error
+
+
+def _reason(error: Exception) -> str:
+    """What torch found, without its advice."""
+    lines = str(error).rpartition('WeightsUnpickler error:')[2].strip().splitlines()
+    lines = [line.strip() for line in lines if line and not line.startswith('Weights only load failed')]
+    return lines[0] if lines else type(error).__name__
 
 
 class Placeholder:
@@ -125,40 +169,29 @@ class Placeholder:
 class WeightsPickle:
     """The tensors and plain data of a checkpoint, as ``pickle_module`` of :func:`torch.load`.
 
-    A pickle runs code by naming a callable. Here no name is looked up but the few that
-    tensors need; all else, harmless or not, becomes a :class:`Placeholder`.
+    No name is looked up but those of :data:`TENSORS`; all else, harmless or not, becomes a :class:`Placeholder`.
     """
 
-    NAMES = {
-        ('collections', 'OrderedDict'), ('torch._utils', '_rebuild_tensor_v2'),
-        ('torch._utils', '_rebuild_parameter')
-    }
-
     class Unpickler(pickle.Unpickler):
-        """Looks up :attr:`WeightsPickle.NAMES` only; torch itself resolves storages."""
+        """Torch itself resolves storages."""
 
         def find_class(self, module: str, name: str) -> Any:
-            known = (module, name) in WeightsPickle.NAMES
-            return super().find_class(module, name) if known else Placeholder
+            return TENSORS.get(f'{module}.{name}', Placeholder)
 
 
-def _load(path: Union[str, Path], **kwargs) -> dict:
-    """``torch.load`` on the CPU, with every failure as a :class:`CheckpointError`."""
-    try:
-        _check_archive(path)
-        checkpoint = torch.load(path, map_location='cpu', **kwargs)
-    except CheckpointError:
-        raise
-    except OSError as error:
-        raise CheckpointError(f'cannot read checkpoint {path}: {error.strerror}') from error
-    except Exception as error:  # A damaged file can fail anywhere in the unpickler.
-        reason = str(error).rpartition('WeightsUnpickler error: ')[2]
-        raise CheckpointError(f'{path} is refused: it is damaged, or holds more than tensors and '
-                              f'plain data ({reason}). If you trust it, load it where you made it '
-                              "and save {'state_dict': ...} alone") from error
-    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get('state_dict'), dict):
-        raise CheckpointError(f"{path} is no checkpoint: it has no 'state_dict'")
-    return checkpoint
+class SafePickle:
+    """Tensors, plain data and what MMEngine writes, as ``pickle_module`` of :func:`torch.load`."""
+
+    ALLOWED = {**SAFE, **TENSORS, 'builtins.set': set, '_codecs.encode': codecs.encode, 'torch.Size': torch.Size}
+
+    class Unpickler(pickle.Unpickler):
+        """Torch itself resolves storages."""
+
+        def find_class(self, module: str, name: str) -> Any:
+            full = f'{module}.{name}'.replace('__builtin__.', 'builtins.')
+            if full not in SafePickle.ALLOWED:
+                raise pickle.UnpicklingError(f'it asks for {full}')
+            return SafePickle.ALLOWED[full]
 
 
 def _check_archive(path: Union[str, Path]) -> None:
@@ -176,17 +209,6 @@ def _check_archive(path: Union[str, Path]) -> None:
             f'{path} is no checkpoint as torch.save writes it since version 1.6: it is something '
             'else, a TorchScript archive or of the older format; the last, if you trust it, can '
             'be loaded and saved again')
-
-
-def _checked_state_dict(path: Union[str, Path], checkpoint: dict,
-                        shapes: Mapping[str, torch.Size]) -> StateDict:
-    """Return the state dict if it has exactly these keys and shapes."""
-    state_dict = checkpoint['state_dict']
-    problems = listed(differences(state_dict, shapes))
-    if problems:
-        raise CheckpointError(f'{path} does not fit the model of {CONFIG}; is it of another '
-                              f'network, or meant for the other direction?\n  {problems}')
-    return state_dict
 
 
 def differences(state_dict: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> Dict[str, List[str]]:
@@ -212,17 +234,6 @@ def _text(shape: Union[torch.Size, str]) -> str:
 
 def _listed(keys: Sequence[str]) -> str:
     return ', '.join(keys[:MAX_LISTED]) + (', ...' if len(keys) > MAX_LISTED else '')
-
-
-def _rename(entries: Mapping[str, Any], prefixes: Mapping[str, str]) -> Dict[str, Any]:
-    """Exchange the prefixes of the keys; every key has one of them."""
-    return {prefixes[old] + key[len(old):]: value for key, value in entries.items()
-            for old in prefixes if key.startswith(old)}
-
-
-def _epoch(holder: Any) -> int:
-    epoch = holder.get('epoch') if isinstance(holder, dict) else None
-    return epoch if isinstance(epoch, int) else 0
 
 
 def save_checkpoint(checkpoint: dict, path: Union[str, Path]) -> dict:

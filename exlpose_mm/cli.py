@@ -108,8 +108,8 @@ def run_mmpose_tool(name: str) -> None:
         name (str): ``'train'`` or ``'test'``.
 
     Raises:
-        SystemExit: With the message alone, if files or options are not as they ought to be or the loss is not finite:
-            a traceback through MMEngine would bury it.
+        SystemExit: With the message alone, if files or options are not as they ought to be, or loss or gradients
+            are not finite: a traceback through MMEngine would bury it.
     """
     script = osp.join(osp.dirname(mmpose.__file__), '.mim', 'tools', f'{name}.py')
     try:

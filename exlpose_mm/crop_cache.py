@@ -3,6 +3,8 @@
 One LMDB file holds, for each person, the pixels of both lightings that the data set's pipeline can
 read, and the sums of the others, so that means over the whole frame stay what they are.
 """
+from __future__ import annotations
+
 import json
 import os
 import os.path as osp
@@ -11,7 +13,6 @@ from functools import lru_cache
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import cv2
-import lmdb
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -20,11 +21,14 @@ from mmpose.datasets.transforms import (GetBBoxCenterScale, LoadImage, RandomBBo
 from torch.utils.data import DataLoader
 
 from .crops import CPNCrop
+from .extras import Extra
 from .lighting import LIGHTINGS
 from .orphans import end_with_parent
 from .pairing import DatasetError
 from .photometry import AntiAlias, ScaleToMean, affine_box, affine_reach, channel_sums, cut_at_frame
 from .transforms import AddMomentumView, OnLighting, TagLighting, load_image
+
+lmdb = Extra('lmdb', 'cache')
 
 CROPS = (TopdownAffine, CPNCrop)
 PATHS = ('img_path', 'well_lit_path')
@@ -289,7 +293,10 @@ def _problem(note: Optional[dict], person: dict, transforms: Sequence[BaseTransf
 
 def _key(person: dict, data_root: str) -> bytes:
     """At most LMDB's 511 bytes; paths may be longer."""
-    path = osp.relpath(person['img_path'], data_root)
+    try:
+        path = osp.relpath(person['img_path'], data_root)
+    except ValueError:  # Windows: it lies on another drive
+        path = person['img_path']
     return f'{path[-400:]} {person["bbox"][0].tolist()}'.encode()[-500:]
 
 

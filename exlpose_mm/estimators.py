@@ -1,5 +1,5 @@
 """The pose estimator that runs one network under two lightings."""
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -12,6 +12,7 @@ from .heads import DualTeacherHead
 from .lighting import (LIGHTINGS, check_lighting, check_lsbn, check_taps, check_without_checkpointing, lighting,
                        lsbn_layers, tap)
 from .teachers import MomentumTeacher
+from .transfer import select
 from .transforms import MOMENTUM_VIEW
 
 
@@ -34,14 +35,19 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     is taken as images of the lighting that each sample's ``lighting`` names.
 
     Raises:
-        ValueError: If ``merge`` names an unknown lighting.
+        ValueError: If ``merge`` names an unknown lighting, or a batch has no image of those it names.
     """
 
     def __init__(self, low_light: ConfigType, well_lit: ConfigType,
                  merge: Sequence[str] = ()) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict(
-            {name: MODELS.build(cfg) for name, cfg in zip(LIGHTINGS, (low_light, well_lit))})
+        cfgs = dict(zip(LIGHTINGS, (low_light, well_lit)))
+        # The branches would reorder channels by a list, for which the host waits; of a batch it is a flip.
+        self.swapped = {name for name, cfg in cfgs.items()
+                        if bool(cfg.get('bgr_to_rgb')) != bool(cfg.get('rgb_to_bgr'))}
+        plain = dict(bgr_to_rgb=False, rgb_to_bgr=False)
+        self.branches = nn.ModuleDict({name: MODELS.build({**cfg, **(plain if name in self.swapped else {})})
+                                       for name, cfg in cfgs.items()})
         self.merge = [check_lighting(name) for name in merge]
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -54,34 +60,39 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
         inputs, samples = data['inputs'], data['data_samples']
         if not isinstance(inputs, dict):
             return self._forward_singles(inputs, samples, training)
-        batches = {name: self._run_present(name, inputs[name], samples, training)
+        present = {name: [i for i, image in enumerate(inputs.get(name, ())) if image is not None]
                    for name in self.merge or inputs}
-        batches = {name: images for name, images in batches.items() if images is not None}
+        batches = {name: self._run('low_light' if name == MOMENTUM_VIEW else name, [inputs[name][i] for i in rows],
+                                   [samples[i] for i in rows], training)
+                   for name, rows in present.items() if rows}
         samples = self.cast_data(samples)
         if self.merge:
-            return dict(inputs=torch.cat([*batches.values()]), data_samples=samples * len(batches))
+            return self._merge(batches, [samples[i] for rows in present.values() for i in rows])
         return dict(inputs=batches, data_samples=samples)
 
-    def _run_present(self, name: str, images, samples: SampleList, training: bool):
-        """The batch (B', C, H, W) of those samples that have such an image; None if none has."""
-        present = [i for i, image in enumerate(images) if image is not None]
-        if not present:
-            return None
-        lighting_name = 'low_light' if name == MOMENTUM_VIEW else name
-        return self._run(lighting_name, [images[i] for i in present], [samples[i] for i in present],
-                         training)['inputs']
+    def _merge(self, batches: Dict[str, Tensor], samples: SampleList) -> dict:
+        if not batches:
+            raise ValueError(f'no sample of the batch has an image of {" or ".join(self.merge)}, as `merge` asks for')
+        return dict(inputs=torch.cat([*batches.values()]), data_samples=samples)
 
     def _forward_singles(self, inputs, samples: SampleList, training: bool) -> dict:
         outputs = [None] * len(samples)
         for name, indices in group_by_lighting(samples).items():
-            batch = self._run(name, [inputs[i] for i in indices], [samples[i] for i in indices],
-                              training)['inputs']
+            batch = self._run(name, [inputs[i] for i in indices], [samples[i] for i in indices], training)
             for i, image in zip(indices, batch):
                 outputs[i] = image
         return dict(inputs=torch.stack(outputs), data_samples=self.cast_data(samples))
 
-    def _run(self, name: str, images, samples: SampleList, training: bool) -> dict:
-        return self.branches[name](dict(inputs=images, data_samples=samples), training)
+    def _run(self, name: str, images: Sequence[Tensor], samples: SampleList, training: bool) -> Tensor:
+        """One batch (B, C, H, W): one transfer, if the images have one size."""
+        if len({image.shape for image in images}) == 1:
+            images = self.cast_data(torch.stack([*images]))
+        if name in self.swapped:
+            images = images.flip(1) if isinstance(images, Tensor) else [image.flip(0) for image in images]
+        branch = self.branches[name]
+        # It would move all samples to the device to no avail: forward does that once.
+        samples = samples if getattr(branch, 'batch_augments', None) else []
+        return branch(dict(inputs=images, data_samples=samples), training)['inputs']
 
 
 @MODELS.register_module()
@@ -89,7 +100,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     """Top-down pose estimator whose network runs under a lighting condition.
 
     In training each lighting is a forward pass of its own, as in the official code: the
-    shared batch norms of the head see two batches. A network without LSBN (the ablation)
+    shared batch norms of the head see two batches. A backbone (and neck) without LSBN (the ablation)
     sees both lightings in one batch, as in baseline-all: its batch norms must train with the
     mixed statistics that they test with. In testing the condition of an image is its sample's
     ``lighting``; a batch may mix them. ``mode='tensor'`` runs under low light, the condition of
@@ -101,21 +112,27 @@ class LightingPoseEstimator(TopdownPoseEstimator):
             :class:`~exlpose_mm.heads.DualTeacherHead`.
 
     Raises:
-        ValueError: At build time, if the backbone was given ``norm_cfg=dict(type='LSBN2d')``
+        ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
             but does not use it everywhere or recomputes it (``with_cp``), or if a teacher taps an
             unknown layer.
     """
 
     def __init__(self, backbone: ConfigType, *args, **kwargs) -> None:
         super().__init__(backbone, *args, **kwargs)
-        wants_lsbn = (backbone.get('norm_cfg') or {}).get('type') == 'LSBN2d'
-        if wants_lsbn or lsbn_layers(self.backbone):
-            check_lsbn(self.backbone)
-        check_without_checkpointing(self.backbone)
+        cfgs = dict(kwargs, backbone=backbone)
+        for name, part in self.network.items():
+            cfg = cfgs.get(name) or {}
+            self._check_norms(part, cfg.get('head', cfg))
         check_taps(self.backbone, self._taps)
         self.momentum_teacher = None
         if isinstance(self.head, DualTeacherHead) and self.head.momentum_teacher_cfg is not None:
             self.momentum_teacher = MomentumTeacher(self.network, **self.head.momentum_teacher_cfg)
+
+    @staticmethod
+    def _check_norms(part: nn.Module, cfg: ConfigType) -> None:
+        if (cfg.get('norm_cfg') or {}).get('type') == 'LSBN2d' or lsbn_layers(part):
+            check_lsbn(part)
+        check_without_checkpointing(part)
 
     @property
     def network(self) -> nn.ModuleDict:
@@ -141,17 +158,28 @@ class LightingPoseEstimator(TopdownPoseEstimator):
 
         Returns:
             dict: What the head's ``loss`` returns.
+
+        Raises:
+            ValueError: If some low-light images come with a view for the momentum teacher and some without.
         """
         inputs = dict(inputs)
-        taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, inputs.get('low_light')))
-        extract = self._extract_each if lsbn_layers(self) else self._extract_jointly
+        taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, None), inputs.get('low_light'))
+        extract = self._extract_each if self._has_specific_features else self._extract_jointly
         feats, taps = extract(inputs)
         return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, **taught)
 
-    def _ask_momentum_teacher(self, images: Tensor) -> dict:
+    @property
+    def _has_specific_features(self) -> bool:
+        return bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
+
+    def _ask_momentum_teacher(self, views: Optional[Tensor], images: Optional[Tensor]) -> dict:
         if images is None or self.momentum_teacher is None or not self.momentum_teacher.teaches:
             return {}
-        return dict(momentum=self.momentum_teacher(images, self.head.output_layers))
+        views = images if views is None else views
+        if len(views) != len(images):
+            raise ValueError(f'{len(images)} low-light images, but {len(views)} views of them for the momentum '
+                             'teacher: put AddMomentumView into all pipelines that load low-light images, or into none')
+        return dict(momentum=self.momentum_teacher(views, self.head.output_layers))
 
     def _extract_each(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
         feats, taps = {}, {}
@@ -181,7 +209,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         """
         for name, indices in group_by_lighting(data_samples).items():
             with lighting(self, name):
-                super().predict(inputs[indices], [data_samples[i] for i in indices])
+                super().predict(select(inputs, indices), [data_samples[i] for i in indices])
         return data_samples
 
     def _forward(self, inputs: Tensor, data_samples=None):

@@ -14,8 +14,9 @@ from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
 from torch import Tensor, nn
 
-from .checkpoints import PARTS, CheckpointError, differences, listed, load_weights
+from .checkpoints import CheckpointError, differences, listed, load_weights
 from .lighting import LIGHTINGS, lsbn_layers
+from .official_checkpoints import PARTS
 
 TRAINING_ONLY = ('momentum_teacher.', 'head.well_lit_teacher.', 'head.distillation.', 'head.adversary.',
                  'data_preprocessor.')

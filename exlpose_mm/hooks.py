@@ -1,13 +1,14 @@
 """Training hooks."""
 import ctypes
-from functools import wraps
-from typing import Callable, Dict, List, Optional
+from functools import partial, wraps
+from math import isfinite
+from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.optim import AmpOptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
 
@@ -46,9 +47,9 @@ class InitialValHook(Hook):
 class MomentumTeacherHook(Hook):
     """Moves the momentum teacher towards the network, once per step of the optimiser.
 
-    Under gradient accumulation that is once per ``accumulative_counts`` iterations. A teacher
-    that was never updated becomes equal to the network when training starts, after checkpoints
-    were loaded.
+    Under gradient accumulation that is once per ``accumulative_counts`` iterations; a step that was
+    left out, by :class:`FiniteLossHook` or by a loss scaler, is none. A teacher that was never updated
+    becomes equal to the network when training starts, after checkpoints were loaded.
 
     Args:
         evaluate (bool): Validate and test the teacher's weights in place of the network's.
@@ -57,6 +58,7 @@ class MomentumTeacherHook(Hook):
     Raises:
         ValueError: Before training, validation or testing, if the model has no momentum
             teacher, or one to be evaluated that was never trained.
+        TypeError: Before training, if its optimiser is not one of torch's.
     """
 
     priority = 'NORMAL'
@@ -66,12 +68,16 @@ class MomentumTeacherHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         model = self._model(runner)
+        self._steps = StepWatch(runner.optim_wrapper)
         if model.momentum_teacher.updates == 0:
             model.momentum_teacher.update(model.network)
 
+    def after_train(self, runner: Runner) -> None:
+        self._steps.remove()
+
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None,
                          outputs: Optional[dict] = None) -> None:
-        if runner.optim_wrapper.should_update():
+        if self._steps.happened():
             model = self._model(runner)
             model.momentum_teacher.update(model.network)
 
@@ -110,64 +116,181 @@ class MomentumTeacherHook(Hook):
 
 
 class NonFiniteLossError(RuntimeError):
-    """The loss is infinite or not a number; the weights are those of before."""
+    """The loss or its gradients are infinite or not a number; the weights are those of before."""
+
+
+class _NotFinite(Exception):
+    """Leaves a step of the optimiser before it begins."""
+
+
+class _Iteration(NamedTuple):
+    """What a step of the optimiser learns from: one, or several whose gradients are accumulated."""
+    number: int
+    loss: torch.Tensor
+    images: Sequence[str]
 
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Keeps a loss that is not finite away from the weights, and says of which images it is.
+    """Keeps a loss or gradients that are not finite away from the weights, and says of which images they are.
 
-    It is looked at before the backward pass, on all processes of distributed training: one of
-    them is enough. On a GPU that waits for the loss.
+    Looked at are the gradients, just before the optimiser uses them. A loss that is not finite makes them so, in all
+    processes of distributed training. Gradients that were accumulated are left out together, and so are the
+    statistics that batch norms learned beside them.
+
+    Of a GPU, one number is read: before the step, if gradient clipping has not read it already; of a fused
+    optimiser, which is told on the device and leaves the step out itself, afterwards, where mmengine waits for its log.
+
+    A loss scaler (AMP on a GPU) leaves out such steps itself, which is counted here. Its first ones are no fault, but
+    how it finds its scale; so ``action`` concerns a loss that is not finite, and more than 24 steps in a row.
 
     Args:
         action (str): ``'stop'`` ends the training; ``'skip'`` leaves the iteration out.
         patience (int): How many iterations in a row are left out before training ends all the
             same. Defaults to 10.
 
+    Attributes:
+        skipped (int): Steps of the optimiser that were left out.
+
     Raises:
         ValueError: If ``action`` is neither.
+        TypeError: Before training, if its optimiser is not one of torch's.
         NonFiniteLossError: In training; names the images.
     """
 
     priority = 'VERY_LOW'
+    OVERFLOWS = 24
+    """More than a loss scaler needs in a row: from 2**16, where it starts, it is at 1 after 16."""
 
     def __init__(self, action: str = 'stop', patience: int = 10) -> None:
         if action not in ('stop', 'skip'):
             raise ValueError(f"FiniteLossHook can 'stop' or 'skip', not {action!r}")
         self.patience = 0 if action == 'stop' else patience
-        self.skipped, self._in_a_row, self._images = 0, 0, []
+        self.skipped, self._in_a_row = 0, 0
+        self._images: List[str] = []
+        self._iterations: List[_Iteration] = []
 
     def before_train(self, runner: Runner) -> None:
         wrapper = runner.optim_wrapper
+        self._steps = StepWatch(wrapper)
+        self._guard = wrapper.optimizer.register_step_pre_hook(partial(self._refuse, wrapper))
         wrapper.update_params = self._guarded(wrapper.update_params, runner)
+        self._statistics = [buffer for buffer in runner.model.buffers() if buffer.is_floating_point()]
+        self._kept = [buffer.clone() for buffer in self._statistics]
 
     def after_train(self, runner: Runner) -> None:
+        self._steps.remove()
+        self._guard.remove()
         runner.optim_wrapper.__dict__.pop('update_params', None)  # the class' own is there again
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
         samples = (data_batch or {}).get('data_samples', [])
         self._images = [sample.get(key) for sample in samples for key in ('img_path', 'well_lit_path') if key in sample]
+        if self._statistics and not self._iterations:
+            torch._foreach_copy_(self._kept, self._statistics)
 
     def _guarded(self, update: Callable, runner: Runner) -> Callable:
         def update_params(loss: torch.Tensor, *args, **kwargs) -> None:
-            finite = torch.isfinite(loss.detach()).all().to(torch.int32)
-            all_reduce(finite, 'min')
-            if finite:
-                self._in_a_row = 0
-                update(loss, *args, **kwargs)
-            else:
-                self._leave_out(runner, loss)
+            self._iterations.append(_Iteration(runner.iter + 1, loss.detach(), self._images))
+            try:
+                # Times 1, or times NaN: so the gradients tell of the loss, and nobody waits for it.
+                update(loss * (1 + 0 * loss.detach()), *args, **kwargs)
+            except _NotFinite:
+                runner.optim_wrapper.zero_grad()
+            if not _is_scaled(runner.optim_wrapper):
+                vars(runner.optim_wrapper.optimizer).pop('found_inf', None)
+            if runner.optim_wrapper.should_update():
+                self._count(runner)
 
         return update_params
 
-    def _leave_out(self, runner: Runner, loss: torch.Tensor) -> None:
+    @staticmethod
+    def _refuse(wrapper: OptimWrapper, optimizer: torch.optim.Optimizer, *_) -> None:
+        if _is_scaled(wrapper):
+            return
+        finite = _gradients_are_finite(wrapper)
+        if isinstance(finite, torch.Tensor) and getattr(optimizer, '_step_supports_amp_scaling', False):
+            optimizer.found_inf = finite.logical_not().float()  # as torch's loss scalers tell it
+        elif not finite:
+            raise _NotFinite
+
+    def _count(self, runner: Runner) -> None:
+        iterations, self._iterations = self._iterations, []
+        if self._steps.happened():
+            self._in_a_row = 0
+        else:
+            self._leave_out(runner, iterations)
+
+    def _leave_out(self, runner: Runner, iterations: List[_Iteration]) -> None:
         self.skipped, self._in_a_row = self.skipped + 1, self._in_a_row + 1
-        where = f'iteration {runner.iter + 1}: the loss is {loss.item()}, here or in another process; its images here: '
-        message = where + ', '.join(map(str, self._images))
-        if self._in_a_row > self.patience:
+        if self._statistics:
+            torch._foreach_copy_(self._statistics, self._kept)
+        bad = [iteration for iteration in iterations if not iteration.loss.isfinite().all()]
+        anywhere = torch.tensor(len(bad), device=iterations[0].loss.device)
+        all_reduce(anywhere, 'max')
+        message = _describe(bad or iterations, anywhere.item() > 0)
+        overflow = _is_scaled(runner.optim_wrapper) and not anywhere
+        if self._in_a_row > (self.OVERFLOWS if overflow else self.patience):
             raise NonFiniteLossError(message)
         runner.logger.warning(f'{message}. The iteration is left out, the {self.skipped}. of this run')
+
+
+def _is_scaled(wrapper: OptimWrapper) -> bool:
+    """Whether a loss scaler is at work, which leaves steps out itself; without CUDA, mmengine's is not."""
+    scaler = getattr(wrapper, 'loss_scaler', None)
+    return scaler is not None and scaler.is_enabled()
+
+
+def _gradients_are_finite(wrapper: OptimWrapper) -> Union[bool, torch.Tensor]:
+    """On the device, unless the host knows already."""
+    grads = [p.grad for group in wrapper.optimizer.param_groups for p in group['params'] if p.grad is not None]
+    if not grads:
+        return True
+    if wrapper.clip_grad_kwargs and wrapper.grad_name == 'grad_norm':
+        return isfinite(wrapper.message_hub.get_scalar('train/grad_norm').current())
+    return torch.stack(torch._foreach_norm(grads)).isfinite().all()
+
+
+def _describe(iterations: List[_Iteration], by_loss: bool) -> str:
+    numbers, losses = (', '.join(map(str, values)) for values in (
+        [iteration.number for iteration in iterations], [iteration.loss.item() for iteration in iterations]))
+    gradients = '' if by_loss else ', but its gradients are not finite'
+    images = ', '.join(str(image) for iteration in iterations for image in iteration.images)
+    return (f'iteration {numbers}: the loss is {losses}{gradients}, here or in another process; '
+            f'its images here: {images}')
+
+
+class StepWatch:
+    """Whether an optimiser did step, which it does not while gradients accumulate or if a step is left out.
+
+    Args:
+        wrapper (OptimWrapper): Of an optimiser of torch.
+
+    Raises:
+        TypeError: If it is of another, or of several.
+    """
+
+    def __init__(self, wrapper: OptimWrapper) -> None:
+        optimizer = getattr(wrapper, 'optimizer', None)
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise TypeError(f'FiniteLossHook and MomentumTeacherHook follow one optimiser of torch, but that of '
+                            f'{type(wrapper).__name__} is {optimizer!r}: use an OptimWrapper or AmpOptimWrapper, or '
+                            'leave the hooks out')
+        self._overflows: List[Optional[torch.Tensor]] = []
+        self._handle = optimizer.register_step_post_hook(self._note)
+
+    def _note(self, optimizer: torch.optim.Optimizer, *_) -> None:
+        # A fused optimiser steps in vain if it is told so, on the device.
+        self._overflows.append(getattr(optimizer, 'found_inf', None))
+
+    def happened(self) -> bool:
+        """Since this was last asked."""
+        overflows, self._overflows = self._overflows, []
+        return any(overflow is None or not overflow for overflow in overflows)
+
+    def remove(self) -> None:
+        """Watch no longer."""
+        self._handle.remove()
 
 
 @HOOKS.register_module()

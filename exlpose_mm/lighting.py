@@ -168,10 +168,10 @@ def check_lsbn(module: nn.Module) -> None:
                          'mix; leave LSBN2d out of its norm_cfg')
     if not inside:
         raise ValueError(f'{kind} has no batch norm that norm_cfg=dict(type="LSBN2d") could '
-                         'replace; use a backbone with BN, or leave LSBN2d out')
+                         'replace; use one with BN, or leave LSBN2d out')
     if bare:
         raise ValueError(f'{kind} ignores norm_cfg in {len(bare)} layers ({", ".join(bare[:3])}, '
-                         '...), which stay shared by both lightings; use another backbone')
+                         '...), which stay shared by both lightings; use another')
 
 
 def check_without_checkpointing(module: nn.Module) -> None:

@@ -1,5 +1,6 @@
 """The style loss between lightings, and a heatmap loss that learns in few epochs."""
-from typing import List, Sequence
+from contextlib import nullcontext
+from typing import ContextManager, List, Sequence
 
 import torch
 from mmpose.registry import MODELS
@@ -7,18 +8,26 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
+def without_autocast(device_type: str) -> ContextManager:
+    """A block without autocast, on devices that have none too, as ``mps`` in older versions of torch."""
+    try:
+        return torch.autocast(device_type, enabled=False)
+    except RuntimeError:
+        return nullcontext()
+
+
 class StyleDistance(torch.autograd.Function):
     r"""Squared difference of Gram matrices per position: the mean over their cells and the batch.
 
-    Legend: B: batch, C: channels, N: positions; A: student, W: teacher. The value is
-    :math:`|A A^T - W W^T|^2 / (C N)^2`. Two ways to the same number, with the fewest products
-    of matrices that each needs:
+    Legend: B: batch, C: channels, N: positions; A: student, W: teacher, P = A - W, Q = A + W. The value is
+    :math:`|A A^T - W W^T|^2 / (C N)^2`. Two ways to the same number:
 
-    * :math:`A A^T - W W^T = (P Q^T + Q P^T) / 2` with P = A - W and Q = A + W: one product
-      of C x C.
-    * Where there are far fewer positions than channels, with products of N x N only:
-      :math:`|A A^T - W W^T|^2 = |A^T A|^2 + |W^T W|^2 - 2 |A^T W|^2`. The terms nearly cancel
-      for like styles, so that this is done in float64, and on the CPU only: GPUs are slow in it.
+    * :math:`A A^T - W W^T = (P Q^T + Q P^T) / 2`: one product of C x C, and one more for the gradient.
+    * Where there are far fewer positions than channels,
+      :math:`|A A^T - W W^T|^2 = (\langle P^T P, Q^T Q \rangle + \langle P^T Q, (P^T Q)^T \rangle) / 2`: three
+      products of N x N, and two more for the gradient. The two terms nearly cancel where features differ but their
+      styles do not. The gradient does not suffer; for the value a CPU computes them in float64. A GPU is slow in that
+      and takes float32: its value errs by up to 1e-6 of :math:`|P Q^T|^2 / (C N)^2`.
 
     The gradient is :math:`4 (A A^T - W W^T) A / (B (C N)^2)`, by the same products.
 
@@ -34,25 +43,26 @@ class StyleDistance(torch.autograd.Function):
     def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
         channels, positions = student.shape[1:]
         ctx.cells = channels * positions
-        ctx.by_positions = student.device.type == 'cpu' and StyleDistance.FEWER * positions <= channels
+        ctx.by_positions = StyleDistance.FEWER * positions <= channels
         forward = StyleDistance._by_positions if ctx.by_positions else StyleDistance._by_channels
         return forward(ctx, student, teacher) / len(student)
+
+    # In both, what is multiplied once more is divided first: products of sums may leave the range of float32.
 
     @staticmethod
     def _by_channels(ctx, student: Tensor, teacher: Tensor) -> Tensor:
         product = (student - teacher) @ (student + teacher).mT
-        # Divided before it is squared: the square of the sum may leave the range of float32.
         difference = (product + product.mT) / (2 * ctx.cells)
         ctx.save_for_backward(student, difference)
         return difference.square().sum()
 
     @staticmethod
     def _by_positions(ctx, student: Tensor, teacher: Tensor) -> Tensor:
-        a, w = student.double(), teacher.double()
-        aa, wa = a.mT @ a, w.mT @ a
-        ctx.save_for_backward(a, w, aa, wa)
-        total = aa.square().sum() + (w.mT @ w).square().sum() - 2 * wa.square().sum()
-        return (total.clamp(min=0) / ctx.cells**2).to(student)
+        p, q = student - teacher, student + teacher
+        wide_p, wide_q = (x.double() if x.device.type == 'cpu' else x for x in (p, q))
+        pp, pq, qq = (x.mT @ y / ctx.cells for x, y in ((wide_p, wide_p), (wide_p, wide_q), (wide_q, wide_q)))
+        ctx.save_for_backward(p, q, (pp + pq).to(p), (pq.mT + qq).to(p))
+        return (((pp * qq).sum() + (pq * pq.mT).sum()).clamp(min=0) / 2).to(p)
 
     @staticmethod
     @once_differentiable
@@ -61,9 +71,9 @@ class StyleDistance(torch.autograd.Function):
         if not ctx.by_positions:
             student, difference = ctx.saved_tensors
             return (scale * difference) @ student, None
-        a, w, aa, wa = ctx.saved_tensors
-        scale = scale / ctx.cells
-        return torch.baddbmm(a @ (scale * aa), w, scale * wa, alpha=-1).to(upstream.dtype), None
+        p, q, pa, qa = ctx.saved_tensors  # the last two are twice the products of P, and of Q, with A
+        scale = scale / 4
+        return torch.baddbmm(p @ (scale * qa), q, scale * pa), None
 
 
 @MODELS.register_module()
@@ -114,7 +124,7 @@ class GramLoss(nn.Module):
         if low.shape != well.shape:
             raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, '
                              f'well lit {tuple(well.shape)}')
-        with torch.autocast(low.device.type, enabled=False):
+        with without_autocast(low.device.type):
             # float32: conv1's Gram matrix exceeds the range of float16.
             return StyleDistance.apply(low.float().flatten(2), well.detach().float().flatten(2))
 

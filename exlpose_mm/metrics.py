@@ -2,6 +2,7 @@
 import os.path as osp
 from contextlib import redirect_stdout
 from io import StringIO
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
@@ -145,8 +146,8 @@ class LightingCocoMetric(CocoMetric):
         if annotated not in (None, (None, None), size):
             raise SplitError(
                 f'{sample.get("img_path")} was loaded with {size[0]} x {size[1]} pixels, but {self.ann_files[split]} '
-                f'annotates {annotated[0]} x {annotated[1]}: its joints lie elsewhere; take the images that the file is '
-                'of and, if they are turned by their EXIF data, LoadLabelledImage')
+                f'annotates {annotated[0]} x {annotated[1]}: its joints lie elsewhere; take the images that the file '
+                'is of and, if they are turned by their EXIF data, LoadLabelledImage')
 
     def compute_metrics(self, results: List[Tuple[dict, dict]]) -> Dict[str, float]:
         """Compute ``<row>/<column>`` of each row, and log and write the table.
@@ -313,8 +314,11 @@ def _boxes_of(sample: dict) -> str:
 
 def _place(path: str, data_root: str) -> dict:
     """An image's path, relative to the data root if it lies inside."""
-    if data_root and path and not osp.relpath(path, data_root).startswith(osp.pardir):
-        return dict(data_root=data_root, image=osp.relpath(path, data_root))
+    try:
+        if data_root and path:
+            return dict(data_root=data_root, image=str(Path(osp.abspath(path)).relative_to(osp.abspath(data_root))))
+    except ValueError:  # it lies elsewhere
+        pass
     return dict(data_root='', image=path)
 
 

@@ -65,7 +65,7 @@ def description(path: Path) -> str:
     Raises:
         ValueError: If the file starts with anything else.
     """
-    match = re.match(r'# *(\S.*?)\.?\s*$', path.read_text().partition('\n')[0])
+    match = re.match(r'# *(\S.*?)\.?\s*$', path.read_text(encoding='utf-8').partition('\n')[0])
     if not match:
         raise ValueError(f'{path} does not say in its first line, as a comment, what it is')
     return match[1]
@@ -113,5 +113,5 @@ def write_table(root: Path) -> Path:
         rows = [table_row(root, path, results) for path in paths]
         sections.append('\n'.join([f'## {folder}\n', COLUMNS, *rows]) + '\n')
     readme = root / 'README.md'
-    readme.write_text('\n'.join(sections))
+    readme.write_text('\n'.join(sections), encoding='utf-8')
     return readme

@@ -1,5 +1,6 @@
 """A trained model as an ONNX file, checked against torch."""
 import copy
+from inspect import signature
 from pathlib import Path
 from typing import Callable, List, Sequence, Tuple, Union
 
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from .benchmark import Ratio, compare
 from .checkpoints import CheckpointError, load_weights, replacing
 from .deployment import plain_config, plain_state_dict
+from .extras import Extra
 from .heads import CPNHead
 from .lighting import check_lighting
 from .model_zoo import build_model
 
+onnxruntime = Extra('onnxruntime', 'onnx')
 OPSET = 13
 
 
@@ -114,18 +117,18 @@ def export(model: nn.Module, path: Union[str, Path], size: Tuple[int, int],
 
 
 def _write(model: CropToOutput, path: Path, crops: Tensor) -> None:
+    # By tracing, which all versions of torch have; since 2.9 another way is the default, which asks for onnxscript.
+    by_tracing = {'dynamo': False} if 'dynamo' in signature(torch.onnx.export).parameters else {}
     try:
         torch.onnx.export(
-            model, crops, str(path), opset_version=OPSET, input_names=['crops'], output_names=model.names,
-            dynamic_axes={name: {0: 'batch'} for name in ('crops', *model.names)})
+            model, (crops, ), str(path), opset_version=OPSET, input_names=['crops'], output_names=model.names,
+            dynamic_axes={name: {0: 'batch'} for name in ('crops', *model.names)}, **by_tracing)
     except RuntimeError as error:
         raise ExportError(f'torch cannot export this network: {error}') from error
 
 
 def session(path: Union[str, Path]) -> Callable[[Tensor], List[np.ndarray]]:
     """An ONNX file on the CPU, with as many threads as torch: crops to its outputs."""
-    import onnxruntime  # which only those need who export
-
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     loaded = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])

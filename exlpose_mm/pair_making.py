@@ -270,7 +270,7 @@ def _claim(folder: Path, settings: Settings) -> None:
     """Make the folders; refuse a folder that holds this split made otherwise."""
     path, wanted = folder / f'pairs_{settings.split}.json', settings.manifest()
     if path.exists():
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding='utf-8'))
         if found != wanted:
             changed = [key for key in wanted if found.get(key) != wanted[key]]
             raise PairMakingError(f'{path}: this split was made with other settings '

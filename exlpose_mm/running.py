@@ -60,8 +60,8 @@ class LearningHook(Hook):
             self._watches = False
             runner.logger.warning(
                 f'The schedule of the learning rate has ended with {max(rates):.2g} of what it was at first, the '
-                f'training has not: from iteration {runner.iter + 1} to {runner.max_iters} next to nothing is learned. A '
-                'resumed run goes on with the schedule of its checkpoint; to train longer, start anew with '
+                f'training has not: from iteration {runner.iter + 1} to {runner.max_iters} next to nothing is learned. '
+                'A resumed run goes on with the schedule of its checkpoint; to train longer, start anew with '
                 'load_from=CHECKPOINT')
 
 

@@ -8,11 +8,13 @@ resume as if it had never stopped. All transforms that draw from these generator
 What is promised: with the same seed, batch size, number of processes, threads and software, a CPU computes the same
 bits, killed and resumed or not. A run by epochs goes on at an epoch's end. A run by iterations goes on at any
 checkpoint, whose place in the data mmengine finds by loading again what was seen before. On a GPU
-``randomness = dict(deterministic=True)`` is needed too, as far as its operators know it.
+``randomness = dict(deterministic=True)`` is needed too, as far as its operators know it; :class:`ReseedHook` then sets
+the environment variable that cuBLAS wants.
 """
 import hashlib
+import os
 import random
-from typing import Iterator, List, Optional, Sequence
+from typing import Iterator, List, Optional, Sequence, Tuple, Type
 
 import numpy as np
 import torch
@@ -40,7 +42,7 @@ class SeededBatch(List[int]):
     """Indices of a batch's samples. Iterating over them seeds the generators before each.
 
     So torch's loader, which does that and nothing else, loads every sample with the random numbers of its own,
-    in whatever process. Afterwards the generators are what they were.
+    in whatever process. Afterwards the generators are what they were. Pickling and copying it leaves them alone.
 
     Args:
         indices (Sequence[int]): Of the samples.
@@ -61,6 +63,10 @@ class SeededBatch(List[int]):
             random.setstate(kept[0])
             np.random.set_state(kept[1])
             torch.set_rng_state(kept[2])
+
+    def __reduce__(self) -> Tuple[Type['SeededBatch'], Tuple[List[int], Tuple[int, ...]]]:
+        # A list's own way is to iterate. torch's loader pickles in a thread, beside the main one's random numbers.
+        return type(self), (self[:], self.entropy)
 
 
 @DATA_SAMPLERS.register_module()
@@ -107,11 +113,20 @@ class ReseedHook(Hook):
 
     What the model draws (dropout, stochastic depth) in iteration n is so the same after a resume,
     and whatever validation or the loader drew in between. mmengine's checkpoints do not hold the generators.
+
+    With ``randomness = dict(deterministic=True)`` torch refuses matrix products on a GPU unless the environment
+    variable ``CUBLAS_WORKSPACE_CONFIG`` is set. Before the first it is set to ``:4096:8``, unless the user has set it.
     """
 
     priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        if torch.are_deterministic_algorithms_enabled():
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
         torch_seed = seed_generators(runner.seed, runner.iter)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(torch_seed)
+        if torch.backends.mps.is_available():
+            torch.mps.manual_seed(torch_seed)

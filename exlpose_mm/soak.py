@@ -5,7 +5,6 @@ from pathlib import Path
 from statistics import median
 from typing import Dict, List, Sequence, Union
 
-import psutil
 from mmengine.config import Config
 from mmengine.fileio import dump
 from mmengine.hooks import Hook
@@ -13,6 +12,9 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS
 
+from .extras import CONFIGS, Extra
+
+psutil = Extra('psutil', 'dev')
 CONFIG = 'demo/exlpose_r18_1xb16-10e_demo-128x96.py'
 """What is made small, below ``configs/``."""
 CODEC = dict(
@@ -33,7 +35,7 @@ def small_config(data_root: Union[str, Path], work_dir: Union[str, Path], batch_
         workers (int): Defaults to 2.
         checkpoint_interval (int): In epochs. Defaults to 1.
     """
-    config = Config.fromfile(Path(__file__).parent / '.mim' / 'configs' / CONFIG)
+    config = Config.fromfile(CONFIGS / CONFIG)
     config.work_dir, config.log_level, config.default_scope = str(work_dir), 'WARNING', 'mmpose'
     config.custom_hooks = [*(hook for hook in config.custom_hooks if hook.type != 'InitialValHook'),
                            dict(type='MomentumTeacherHook')]
@@ -90,7 +92,7 @@ class FootprintHook(Hook):
             **({f'largest worker, {MEMORY}': max(resident)} if resident else {}),
             'child processes': len(children),
             'threads': process.num_threads(),
-            'open files': process.num_fds(),
+            'open files': process.num_handles() if psutil.WINDOWS else process.num_fds(),
             'hooks of modules': sum(len(hooks) for module in runner.model.modules() for hooks in (
                 module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)),
         })

@@ -73,7 +73,7 @@ def is_finished(root, recipe):
         raise ValueError(f'{root} is a file; name a folder')
     for path in (root / RECIPE, root / (RECIPE + '.part')):
         if path.exists():
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text(encoding='utf-8'))
             if found == recipe:
                 return path.name == RECIPE
             raise ValueError(f'{root} holds a data set made otherwise ({found} instead of '
@@ -117,7 +117,7 @@ def write_dataset(root, num_train, num_test, seed, size, darken, progress=None):
         return False
     make_folders(root)
     started = root / (RECIPE + '.part')
-    started.write_text(json.dumps(recipe))
+    started.write_text(json.dumps(recipe), encoding='utf-8')
     labels = {}
     for split, count in zip(SPLITS, (num_train, num_test)):
         labels[split] = []

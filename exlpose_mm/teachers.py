@@ -3,9 +3,10 @@
 Legend: B: people in a batch, K: joints.
 """
 from dataclasses import dataclass
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
+from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType
 from torch import Tensor, nn
@@ -77,6 +78,9 @@ class MomentumTeacher(nn.Module):
             ``MomentumAnnealingEMA`` with a momentum (the new weights' share) of 0.01.
         burn_in (int): Updates before which it does not teach. Defaults to 0.
 
+    Attributes:
+        updates (int): How often it was updated; the first time it becomes equal to the network.
+
     Raises:
         ValueError: If ``burn_in`` is negative.
     """
@@ -89,17 +93,14 @@ class MomentumTeacher(nn.Module):
             raise ValueError(f'burn_in is a number of updates, got {burn_in}')
         self.average = MODELS.build(dict(average, model=network, update_buffers=True))
         self.burn_in = burn_in
+        self.updates = 0
+        self.register_load_state_dict_post_hook(MomentumTeacher._count_anew)
         self.train(False)
 
     @property
     def network(self) -> nn.ModuleDict:
         """The averaged ``backbone``, ``neck`` (if any) and ``head``."""
         return self.average.module
-
-    @property
-    def updates(self) -> int:
-        """How often it was updated; the first time it becomes equal to the network."""
-        return int(self.average.steps)
 
     @property
     def teaches(self) -> bool:
@@ -113,8 +114,28 @@ class MomentumTeacher(nn.Module):
     def update(self, network: nn.ModuleDict) -> None:
         """Move towards the network, batch norm statistics included."""
         # mmengine keeps tensors from the time of building, which the module left by `.to(device)`.
-        self.average.avg_parameters = self.network.state_dict()
-        self.average.update_parameters(network)
+        own = self.average.avg_parameters = self.network.state_dict()
+        share = self._share()
+        if share is None:
+            self.average.update_parameters(network)
+        else:
+            theirs = network.state_dict()
+            names = [name for name, tensor in own.items() if tensor.is_floating_point()]
+            torch._foreach_lerp_([own[name] for name in names], [theirs[name] for name in names], share)
+            self.average.steps += 1
+        self.updates += 1
+
+    def _share(self) -> Optional[float]:
+        """The new weights', where mmengine's average is one that needs no more; it asks the device for each tensor."""
+        average = self.average
+        if self.updates == 0 or average.interval != 1:
+            return None
+        if type(average) is MomentumAnnealingEMA:
+            return max(average.momentum, average.gamma / (average.gamma + self.updates))
+        return average.momentum if type(average) is ExponentialMovingAverage else None
+
+    def _count_anew(self, _incompatible_keys) -> None:
+        self.updates = int(self.average.steps)
 
     @torch.no_grad()
     def forward(self, images: Tensor, layers: Sequence[str]) -> List[Tensor]:

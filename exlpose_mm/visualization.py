@@ -36,6 +36,13 @@ def lift(image: np.ndarray) -> np.ndarray:
     return np.rint(255 * (smooth / white).clip(0, 1)**(1 / 2.2)).astype(np.uint8)
 
 
+class _SkeletonVisualizer(PoseLocalVisualizer):
+    """MMPose's, for any NumPy: it gives a radius as an array, which OpenCV's backend takes for a number."""
+
+    def draw_circles(self, center: np.ndarray, radius: np.ndarray, **kwargs) -> None:
+        super().draw_circles(center, radius.item() if self.backend == 'opencv' else radius, **kwargs)
+
+
 def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
                ground_truth: bool = False, line_width: Optional[int] = None, boxes: bool = True) -> np.ndarray:
     """Draw the predicted or the labelled people of one image.
@@ -52,7 +59,7 @@ def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
         np.ndarray: (H, W, 3), uint8, BGR.
     """
     line_width = line_width or max(1, round(max(image.shape[:2]) / 200))
-    visualizer = PoseLocalVisualizer(radius=line_width, line_width=line_width)
+    visualizer = _SkeletonVisualizer(radius=line_width, line_width=line_width)
     visualizer.set_dataset_meta(metainfo)
     drawn = visualizer.add_datasample(
         'poses', image[..., ::-1], sample, draw_gt=ground_truth, draw_pred=not ground_truth,
@@ -88,7 +95,7 @@ class LightingVisualizer(PoseLocalVisualizer):
             raise ValueError(f'inset is a share of the frame in [0, 1), got {inset}')
         self.inset = inset
         kwargs = {key: value for key, value in kwargs.items() if key not in ('vis_backends', 'save_dir')}
-        self.plain = PoseLocalVisualizer(**kwargs)
+        self.plain = _SkeletonVisualizer(**kwargs)
 
     def set_dataset_meta(self, *args, **kwargs) -> None:
         """As MMPose's."""

@@ -91,6 +91,19 @@ def test_the_head_shows_it_the_last_features_of_both_lightings():
                                plain_cross_entropy(head.adversary, low_light, well_lit))
 
 
+@pytest.mark.parametrize('name, label', [('low_light', 0.), ('well_lit', 1.)])
+def test_a_batch_of_one_lighting(name, label):
+    """The cross-entropy of the images that are there; every parameter learns, as distributed training wants."""
+    head = DualTeacherHead(
+        dict(type='ConstantHead'), adversary=dict(type='DomainAdversarialLoss', in_channels=8))
+    feats = features()[0]
+    losses = head.loss({name: [feats]}, [PoseDataSample(metainfo=dict(lighting=name))] * 3)
+    probability = head.adversary.discriminator(feats.mean((2, 3)))[:, 0].sigmoid()
+    torch.testing.assert_close(losses['loss_adversary'], -(probability if label else 1 - probability).log().mean())
+    losses['loss_adversary'].backward()
+    assert all(p.grad is not None for p in head.adversary.parameters())
+
+
 def test_the_head_has_no_adversary_by_default():
     head = DualTeacherHead(dict(type='ConstantHead'))
     feats = {name: [x] for name, x in zip(('low_light', 'well_lit'), features())}

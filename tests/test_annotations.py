@@ -19,7 +19,7 @@ def content():
 
 def check(content, folder, **kwargs):
     path = folder / 'people.json'
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding='utf-8')
     check_annotations(str(path), 14, **kwargs)
 
 

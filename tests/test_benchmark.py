@@ -55,7 +55,7 @@ def test_the_tool_measures_every_part(against, parts, exlpose_root, tmp_path, mo
     runpy.run_path(str(ROOT / 'tools' / 'benchmark.py'))['main']([
         config, *(['--against', config] if against else []), '--repeats', '1', '--batch-size', '2',
         '--threads', str(torch.get_num_threads()), '--data-root', str(exlpose_root), '--out', str(out)])
-    costs = json.loads(out.read_text())
+    costs = json.loads(out.read_text(encoding='utf-8'))
     assert [cost['name'].split(' / ')[0] for cost in costs] == parts
     assert all(np.isfinite(c['median']) and c['median'] > 0 and c['low'] <= c['median'] <= c['high'] for c in costs)
     assert all(100 < c['task'] < 10000 for c in costs if c['unit'] == 'MB')

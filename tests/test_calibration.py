@@ -96,7 +96,7 @@ def test_the_judge_cannot_tell_one_camera_from_itself_but_another():
 
 def test_report(tmp_path):
     text = write_report(str(tmp_path / 'new'), {'a/dark.png': frame()}, [CAMERA])
-    content = json.loads((tmp_path / 'new' / 'camera.json').read_text())
+    content = json.loads((tmp_path / 'new' / 'camera.json').read_text(encoding='utf-8'))
     assert '| P(0) R |' in text and 'dark.png' in text and 'perfect' in text
     assert content['frames']['dark.png']['camera']['adc_bits'] == 8 and 0 <= content['judge'] <= 1
     assert content['frames']['dark.png']['real']['mean G'] == pytest.approx(frame()[..., 1].mean())

@@ -151,8 +151,8 @@ def test_work_dirs_and_names(three, tmp_path):
     three['high'].write(str(tmp_path / 'model_a' / '20250102_000000' / 'table'))
     plain = tmp_path / 'hrnet' / '20250103_000000' / '20250103_000000.json'
     plain.parent.mkdir(parents=True)
-    plain.write_text('{"coco/AP": 0.25}')
-    (plain.parent / 'other.json').write_text('{"coco/AP": 0.75}')
+    plain.write_text('{"coco/AP": 0.25}', encoding='utf-8')
+    (plain.parent / 'other.json').write_text('{"coco/AP": 0.75}', encoding='utf-8')
     old = tmp_path / 'model_a' / '20250101_000000' / 'table.json'
     named = read_results([str(tmp_path / 'model_a'), f'old={old}', str(tmp_path / 'hrnet'),
                           f'hrnet:WL={plain}', f'{tmp_path}/model_a/20250101_000000'])
@@ -199,17 +199,17 @@ def test_other_images_cannot_be_compared():
 def run_tool(*args, cwd, **environment):
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), **environment}
     return subprocess.run([sys.executable, str(ROOT / 'tools' / 'compare.py'), *args], cwd=cwd,
-                          env=environment, capture_output=True, text=True)
+                          env=environment, capture_output=True, encoding='utf-8')
 
 
 def test_command_line(three, tmp_path):
     for name in ('low', 'high'):
         three[name].write(str(tmp_path / name / '20250101_000000' / 'table'))
-    (tmp_path / 'out.json').write_text(json.dumps({'coco/AP': .123}))
+    (tmp_path / 'out.json').write_text(json.dumps({'coco/AP': .123}), encoding='utf-8')
     done = run_tool('low', 'high', 'HRNet:WL=out.json', '--baseline', 'low', '--out', 'new/report',
                     '--resamples', '20', cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    report = (tmp_path / 'new' / 'report.md').read_text()
+    report = (tmp_path / 'new' / 'report.md').read_text(encoding='utf-8')
     assert report in done.stdout
     assert '| HRNet | not stated | - | 12.3 |' in report
     assert cv2.imread(str(tmp_path / 'new' / 'report.png')) is not None
@@ -232,10 +232,10 @@ def test_command_line_on_a_terminal_of_ascii(three, tmp_path):
 
 def test_command_line_prints_what_it_cannot_write(three, tmp_path):
     three['low'].write(str(tmp_path / 'low' / 'table'))
-    (tmp_path / 'file').write_text('')
+    (tmp_path / 'file').write_text('', encoding='utf-8')
     done = run_tool('low', '--resamples', '2', '--out', 'file/report', cwd=tmp_path)
     assert done.returncode == 1 and '| low |' in done.stdout
-    assert done.stderr.startswith('compare: ') and 'Traceback' not in done.stderr
+    assert '\ncompare: ' in f'\n{done.stderr}' and 'Traceback' not in done.stderr
 
 
 @pytest.mark.parametrize('share, text', [(-0.0004, '+0.0'), (0., '+0.0'), (-0.0006, '-0.1'), (0.0123, '+1.2')])

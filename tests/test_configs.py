@@ -43,7 +43,7 @@ def lspet_root(tmp_path) -> Path:
         cv2.imwrite(str(root / 'images' / f'im{i:05d}.jpg'), image)
         scenes.append((i, f'im{i:05d}.jpg', [person_annotation(i, i, (40, 10, 34, 74))]))
     for split in ('train', 'val'):
-        (root / 'annotations' / f'lspet14_{split}.json').write_text(json.dumps(coco_file(scenes)))
+        (root / 'annotations' / f'lspet14_{split}.json').write_text(json.dumps(coco_file(scenes)), encoding='utf-8')
     return root
 
 
@@ -128,7 +128,7 @@ def test_the_night_photographs_are_tested_in_one_pass(exlpose_root, monkeypatch)
         cv2.imwrite(str(exlpose_root / 'ExLPose-OCN' / name), night)
         content = coco_file([(i, name, [person_annotation(i, i, (40, 10, 34, 74))])])
         path = exlpose_root / 'Annotations' / f'ExLPose-OC_test_{camera}.json'
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding='utf-8')
     config = load('exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py', exlpose_root,
                   monkeypatch)
     metrics = evaluate(config, config.test_dataloader, config.test_evaluator)

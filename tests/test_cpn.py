@@ -6,10 +6,12 @@ import torch.nn.functional as F
 from mmengine.structures import InstanceData
 from mmpose.models.backbones import ResNet
 from mmpose.registry import MODELS
+from mmpose.evaluation.functional import pose_pck_accuracy
 from mmpose.structures import MultilevelPixelData, PoseDataSample
 
 from exlpose_mm.codecs import CPNHeatmap
 from exlpose_mm.heads import CPNHead, OHKMMSELoss
+from exlpose_mm.heads.cpn import pck
 
 K = 14
 FLIP_INDICES = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
@@ -226,6 +228,21 @@ def test_perfect_maps_cost_nothing(monkeypatch):
     assert losses['acc_pose'] == 1
     assert 'acc_pose' not in head.loss(
         None, samples, train_cfg=dict(compute_acc=False))
+
+
+def test_pck_is_mmposes():
+    generator = torch.Generator().manual_seed(0)
+    target = torch.rand(40, 5, 16, 12, generator=generator) - 0.99
+    output = target.roll(1, 2) * torch.tensor([1, 0, 1, 1, 1]).view(5, 1, 1)
+    output[::2] = target[::2]
+    target[3] = output[4] = -1.
+    labelled = torch.rand(40, 5, generator=generator) > 0.3
+    labelled[:, 3] = False
+    for maps, who in ((output, labelled), (output, ~labelled), (target, labelled),
+                      (output, torch.zeros_like(labelled))):
+        _, want, _ = pose_pck_accuracy(maps.numpy(), target.numpy(), who.numpy())
+        assert pck(maps, target, who).item() == pytest.approx(float(want))
+    assert 0.2 < pck(output, target, labelled) < 0.9
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])

@@ -176,7 +176,7 @@ class TestBuilding:
         assert made == sum(dataset.get_data_info(i)['img_path'] != str(broken) for i in range(len(dataset)))
 
     def test_a_place_that_cannot_be_written(self, exlpose_root, tmp_path):
-        (tmp_path / 'file').write_text('')
+        (tmp_path / 'file').write_text('', encoding='utf-8')
         with pytest.raises(CropCacheError, match='cannot write'):
             build(pairs(exlpose_root), str(tmp_path / 'file' / 'crops.lmdb'))
 
@@ -212,7 +212,7 @@ class TestStaleness:
 
     def test_another_file(self, exlpose_root, path):
         Path(path).parent.mkdir()
-        Path(path).write_text('{"no": "cache"}' * 1000)
+        Path(path).write_text('{"no": "cache"}' * 1000, encoding='utf-8')
         with pytest.raises(CropCacheError, match='no crop cache, or a damaged one'):
             pairs(exlpose_root, crop_cache=path)
 

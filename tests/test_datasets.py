@@ -40,9 +40,9 @@ def images(root, word):
 
 def edit_annotations(root, name, change):
     path = root / 'Annotations' / f'ExLPose_{name}.json'
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding='utf-8'))
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding='utf-8')
 
 
 @lru_cache(maxsize=None)
@@ -88,7 +88,7 @@ def _write_ocn(root, annotation_folder, image_folder, named, on_disk):
     (root / image_folder / on_disk).mkdir(parents=True, exist_ok=True)
     person = person_annotation(0, 7, (10, 10, 40, 60))
     content = coco_file([(7, f'{named}/night.JPG', [person])])
-    (root / annotation_folder / 'ExLPose-OC_test_A7M3.json').write_text(json.dumps(content))
+    (root / annotation_folder / 'ExLPose-OC_test_A7M3.json').write_text(json.dumps(content), encoding='utf-8')
     (root / image_folder / on_disk / 'night.JPG').write_bytes(blank(128, 96))
 
 
@@ -255,7 +255,7 @@ def test_flip_swaps_both_visibilities(exlpose_root):
 def test_detected_boxes(exlpose_root, tmp_path):
     boxes = [dict(image_id=2, category_id=1, bbox=[1, 2, 30, 40], score=.7),
              dict(image_id=3, category_id=1, bbox=[5, 6, 30, 40], score=.4)]
-    (tmp_path / 'boxes.json').write_text(json.dumps(boxes))
+    (tmp_path / 'boxes.json').write_text(json.dumps(boxes), encoding='utf-8')
     dataset = build(exlpose_root, 'low_light', 'ExLPose_test_LL-H.json', test_mode=True,
                     bbox_file=str(tmp_path / 'boxes.json'))
     assert [(s['img_id'], s['split'], s['lighting']) for s in samples(dataset)] == [
@@ -286,7 +286,7 @@ def test_detected_boxes(exlpose_root, tmp_path):
 def test_a_bad_box_file_is_refused(exlpose_root, tmp_path, content, message):
     path = tmp_path / 'boxes.json'
     if content is not None:
-        path.write_text(json.dumps(content))
+        path.write_text(json.dumps(content), encoding='utf-8')
     with pytest.raises(DatasetError, match=message) as error:
         build(exlpose_root, 'low_light', 'ExLPose_test_LL-H.json', test_mode=True, bbox_file=str(path))
     assert str(path) in str(error.value)
@@ -294,10 +294,10 @@ def test_a_bad_box_file_is_refused(exlpose_root, tmp_path, content, message):
 
 def test_boxes_at_the_edge_of_the_frame_keep_their_last_pixel(exlpose_root):
     path = exlpose_root / 'Annotations' / 'ExLPose_test_LL-H.json'
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding='utf-8'))
     for annotation in content['annotations']:
         annotation['bbox'] = [-1, 2, 129, 94]  # the frame is 128 x 96
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding='utf-8')
     dataset = build(exlpose_root, 'low_light', path.name, test_mode=True)
     assert dataset[0]['bbox'].tolist() == [[-1, 2, 128, 96]]
 
@@ -327,7 +327,7 @@ def test_bare_names_are_looked_for_in_the_folder_of_their_lighting(exlpose_root)
 
 def _renamed_pairs(root):
     """Give the training images names that do not tell the pairs; return the pair file's lines."""
-    content = json.loads((root / 'Annotations' / 'ExLPose_train_LL.json').read_text())
+    content = json.loads((root / 'Annotations' / 'ExLPose_train_LL.json').read_text(encoding='utf-8'))
     lines, brights = [], images(root, 'bright')
     for number, image in enumerate(content['images']):
         dark = root / 'ExLPose' / image['file_name']
@@ -336,7 +336,7 @@ def _renamed_pairs(root):
         bright.rename(bright.with_name(f'{9 - number:05d}.png'))
         image['file_name'] = f'dark/{number:05d}.png'
         lines.append((f'{9 - number:05d}.png', f'{number:05d}.png'))
-    (root / 'Annotations' / 'ExLPose_train_LL.json').write_text(json.dumps(content))
+    (root / 'Annotations' / 'ExLPose_train_LL.json').write_text(json.dumps(content), encoding='utf-8')
     return lines
 
 
@@ -347,7 +347,7 @@ def test_pair_file(exlpose_root, bright_prefix, dark_prefix):
     with pytest.raises(PairingError, match=r'00000\.png.*3 more of 4'):
         build(exlpose_root)
     text = '\n'.join(f'{bright_prefix}{bright} {dark_prefix}{dark}' for bright, dark in lines) + '\n\n'
-    (exlpose_root / 'brightPath2darkPath.txt').write_text(text)
+    (exlpose_root / 'brightPath2darkPath.txt').write_text(text, encoding='utf-8')
     found = {(Path(s['well_lit_path']).name, Path(s['img_path']).name)
              for s in samples(build(exlpose_root))}
     assert found == set(lines)
@@ -356,7 +356,7 @@ def test_pair_file(exlpose_root, bright_prefix, dark_prefix):
 
 def test_pair_file_argument(exlpose_root):
     lines = _renamed_pairs(exlpose_root)
-    (exlpose_root / 'pairs.txt').write_text('\n'.join(map(' '.join, lines)))
+    (exlpose_root / 'pairs.txt').write_text('\n'.join(map(' '.join, lines)), encoding='utf-8')
     assert len(build(exlpose_root, pair_file='pairs.txt')) == 6
     assert len(build(exlpose_root, pair_file=str(exlpose_root / 'pairs.txt'))) == 6
     with pytest.raises(MissingFileError, match='none.txt'):
@@ -364,7 +364,7 @@ def test_pair_file_argument(exlpose_root):
 
 
 def test_images_that_the_pair_file_leaves_out_are_paired_by_name(exlpose_root):
-    (exlpose_root / 'brightPath2darkPath.txt').write_text('bright/a.png dark/b.png\n')
+    (exlpose_root / 'brightPath2darkPath.txt').write_text('bright/a.png dark/b.png\n', encoding='utf-8')
     assert len(build(exlpose_root)) == 6
 
 
@@ -376,7 +376,7 @@ def test_a_pair_file_that_is_not_utf_8(exlpose_root):
 
 def test_ambiguous_pair_file(exlpose_root):
     (bright, dark), (other, _) = _renamed_pairs(exlpose_root)[:2]
-    (exlpose_root / 'brightPath2darkPath.txt').write_text(f'x/{bright} {dark}\ny/{other} {dark}\n')
+    (exlpose_root / 'brightPath2darkPath.txt').write_text(f'x/{bright} {dark}\ny/{other} {dark}\n', encoding='utf-8')
     with pytest.raises(PairingError, match=f'ambiguous: {other}, {bright}'):
         build(exlpose_root)
 
@@ -384,7 +384,7 @@ def test_ambiguous_pair_file(exlpose_root):
 @pytest.mark.parametrize('line', ['only_one.png', 'a.png b.png c.png', 'dark/a.png bright/b.png',
                                   'x_dark_1.png y_bright_1.png', 'dark/a.png dark/b.png'])
 def test_unreadable_pair_file(exlpose_root, line):
-    (exlpose_root / 'brightPath2darkPath.txt').write_text(f'bright/x.png dark/y.png\n{line}\n')
+    (exlpose_root / 'brightPath2darkPath.txt').write_text(f'bright/x.png dark/y.png\n{line}\n', encoding='utf-8')
     with pytest.raises(DatasetError, match='line 2.*bright path'):
         build(exlpose_root)
 
@@ -526,7 +526,7 @@ def test_official_counts(official_dir, tmp_path, split, people, lighting):
     """The official annotation files name bright images; black ones stand for them."""
     source = official_dir / f'ExLPose_test_{LONG[split]}.json'
     shutil.copy(source, tmp_path)
-    _touch_images(tmp_path, json.loads(source.read_text())['images'], lighting)
+    _touch_images(tmp_path, json.loads(source.read_text(encoding='utf-8'))['images'], lighting)
     dataset = build(tmp_path, lighting, f'ExLPose_test_{split}.json', test_mode=True)
     assert len(dataset) == people
     assert dataset[0]['split'] == ('WL' if lighting == 'well_lit' else split)
@@ -547,7 +547,7 @@ def test_official_night_photographs(official_dir, tmp_path):
     source = official_dir / 'ExLPose-OC_test_A7M3.json'
     shutil.copy(source, tmp_path)
     (tmp_path / 'A7M3').mkdir()
-    for image in json.loads(source.read_text())['images']:
+    for image in json.loads(source.read_text(encoding='utf-8'))['images']:
         path = tmp_path / 'A7M3' / Path(image['file_name']).name
         path.write_bytes(blank(image['width'], image['height']))
     dataset = ExLPoseOCNDataset(data_root=str(tmp_path), test_mode=True)

@@ -36,7 +36,7 @@ test_dataloader = dict(dataset=dict(pipeline=[
 def save_detector(folder, classes):
     """Files of a random detector that finds something everywhere."""
     config, checkpoint = folder / 'detector.py', folder / f'{"_".join(classes)}.pth'
-    config.write_text(DETECTOR)
+    config.write_text(DETECTOR, encoding='utf-8')
     torch.manual_seed(0)
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(Config.fromfile(config).model)
@@ -69,7 +69,7 @@ def tool():
 
 
 def contents(root, split):
-    return json.loads((root / 'Annotations' / f'ExLPose_test_{split}.json').read_text())
+    return json.loads((root / 'Annotations' / f'ExLPose_test_{split}.json').read_text(encoding='utf-8'))
 
 
 def samples(dataset):
@@ -91,7 +91,7 @@ def test_an_image_without_labels_is_listed(exlpose_root):
     path = exlpose_root / 'Annotations' / 'ExLPose_test_LL-N.json'
     content = contents(exlpose_root, 'LL-N')
     content['annotations'] = [a for a in content['annotations'] if a['image_id'] == 0]
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding='utf-8')
     assert list(list_images(path.name, str(exlpose_root), 'low_light')) == [0, 1]
 
 
@@ -172,7 +172,7 @@ def test_command_line_to_data_set(detector_files, exlpose_root, tmp_path, on):
     out = tmp_path / 'boxes' / 'people.json'
     tool().main([*detector_files, 'ExLPose_test_LL-A.json', str(out), '--data-root',
                  str(exlpose_root), '--on', on, '--device', 'cpu'])
-    people = json.loads(out.read_text())
+    people = json.loads(out.read_text(encoding='utf-8'))
     assert {p['image_id'] for p in people} == set(range(6))
     for lighting, word in WORDS.items():
         dataset = ExLPoseDataset(lighting, 'ExLPose_test_LL-A.json', str(exlpose_root),
@@ -191,7 +191,7 @@ def test_command_line_to_training_without_labels(detector_files, exlpose_root, t
     out = tmp_path / 'people.json'
     tool().main([*detector_files, 'ExLPose_train_LL.json', str(out), '--data-root', str(exlpose_root),
                  '--unlabelled', '--device', 'cpu'])
-    people = json.loads(out.read_text())['annotations']
+    people = json.loads(out.read_text(encoding='utf-8'))['annotations']
     dataset = ExLPoseDataset('low_light', str(out), str(exlpose_root), unlabelled=True)
     assert len(dataset) == len(people) > 4
     for sample, person in zip(samples(dataset), people):
@@ -207,7 +207,7 @@ def test_command_line_reports_unreadable_images(detector_files, exlpose_root, tm
     with pytest.raises(SystemExit, match=f'1 images were left out:\n.*{broken.name}'):
         tool().main([*detector_files, 'ExLPose_test_LL-N.json', str(out), '--data-root',
                      str(exlpose_root), '--device', 'cpu'])
-    assert {p['image_id'] for p in json.loads(out.read_text())} == {1}
+    assert {p['image_id'] for p in json.loads(out.read_text(encoding='utf-8'))} == {1}
 
 
 def test_command_line_names_a_missing_file(detector_files, exlpose_root, tmp_path):
@@ -220,7 +220,7 @@ def boxes_of(root, split, path):
     """A detection file of the annotated boxes of labelled people, and these people."""
     people = [a for a in contents(root, split)['annotations'] if any(a['keypoints'][2::3])]
     path.write_text(json.dumps([
-        dict(image_id=p['image_id'], category_id=1, bbox=p['bbox'], score=.5) for p in people]))
+        dict(image_id=p['image_id'], category_id=1, bbox=p['bbox'], score=.5) for p in people]), encoding='utf-8')
     return people
 
 

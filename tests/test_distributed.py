@@ -1,4 +1,5 @@
 """Two processes on the CPU (gloo), and accumulated gradients: the same training in other portions."""
+import logging
 import os
 
 import pytest
@@ -11,7 +12,7 @@ from mmengine.registry import DefaultScope
 from mmpose.utils import register_all_modules
 from torch import nn
 
-from exlpose_mm.hooks import MomentumTeacherHook
+from exlpose_mm.hooks import FiniteLossHook, MomentumTeacherHook
 from test_estimators import build
 from test_teachers import boxed_pairs, with_teacher
 
@@ -63,11 +64,16 @@ class Runner:
         return {name: p.detach() for name, p in network.named_parameters()}
 
 
-def train(rank: int, port: int, folder: str, kind: str) -> None:
+def join(rank: int, port: int, backend: str = 'gloo', processes: int = 2) -> None:
+    """The other processes."""
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
-    dist.init_process_group('gloo', rank=rank, world_size=2)
+    dist.init_process_group(backend, rank=rank, world_size=processes)
     torch.set_num_threads(1)
     register_all_modules()
+
+
+def train(rank: int, port: int, folder: str, kind: str) -> None:
+    join(rank, port)
     # A step fails here if a parameter gets no gradient: nothing is marked as unused.
     with DefaultScope.overwrite_default_scope('mmpose'):
         model = MMDistributedDataParallel(model_of(kind))
@@ -88,6 +94,31 @@ def test_two_processes_are_one_with_twice_the_batch(tmp_path, kind):
     for name in before:
         torch.testing.assert_close(weights[0][name], weights[1][name])
         torch.testing.assert_close(weights[0][name], alone[name], rtol=1e-4, atol=1e-6)
+
+
+def train_with_a_bad_batch(rank: int, port: int, folder: str) -> None:
+    """Only one process sees it, in the middle."""
+    join(rank, port)
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        runner = Runner(MMDistributedDataParallel(model_of('momentum')))
+    runner.iter, runner.logger = 0, logging.getLogger()
+    guard = FiniteLossHook('skip')
+    guard.before_train(runner)
+    bad = portion(rank)
+    if rank:
+        bad['inputs']['low_light'][0] *= float('nan')
+    torch.save(runner.train([portion(rank), bad, portion(rank)]), f'{folder}/{rank}.pt')
+    assert guard.skipped == 1
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not dist.is_gloo_available(), reason='torch was built without gloo')
+def test_both_processes_leave_out_what_is_not_finite_in_one(tmp_path):
+    mp.spawn(train_with_a_bad_batch, args=(20000 + (os.getpid() + 21) % 20000, str(tmp_path)), nprocs=2)
+    alone = Runner(model_of('momentum')).train([everything()] * 2)
+    for rank in range(2):
+        for name, weight in torch.load(tmp_path / f'{rank}.pt', weights_only=True).items():
+            torch.testing.assert_close(weight, alone[name], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize('kind', ['exlpose', 'momentum'])

@@ -6,10 +6,10 @@ import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
-from mmpose.structures import PoseDataSample
+from mmpose.structures import MultilevelPixelData, PoseDataSample
 from torch import nn
 
-from exlpose_mm import LIGHTINGS, lighting
+from exlpose_mm import LIGHTINGS, CPNHead, lighting
 from exlpose_mm.estimators import group_by_lighting
 from exlpose_mm.lighting import lsbn_layers
 
@@ -89,6 +89,38 @@ class TestPreprocessor:
         samples = [sample(lit) for lit in ('low_light', 'well_lit', 'low_light')]
         out = MODELS.build(PREPROCESSOR)(dict(inputs=images, data_samples=samples))['inputs']
         torch.testing.assert_close(out.mean((1, 2, 3)), torch.tensor([1., 0., 0.2]))
+
+    @pytest.mark.parametrize('sizes', [(8, 8), (8, 6)])
+    @pytest.mark.parametrize('key', ['bgr_to_rgb', 'rgb_to_bgr', None])
+    def test_channels_are_reordered_and_smaller_images_padded(self, key, sizes):
+        """As MMPose's preprocessor does one by one."""
+        cfg = dict(type='PoseDataPreprocessor', mean=[1., 2., 3.], std=[4., 5., 6.], **({key: True} if key else {}))
+        images = [torch.randint(0, 255, (3, height, 8), dtype=torch.uint8) for height in sizes]
+        data = dict(inputs=dict(low_light=images), data_samples=[sample() for _ in images])
+        out = MODELS.build(dict(type='LightingDataPreprocessor', low_light=cfg, well_lit=cfg))(data)
+        for got, image in zip(out['inputs']['low_light'], images):
+            order = [2, 1, 0] if key else [0, 1, 2]
+            want = torch.stack([(image[channel].float() - (1 + i)) / (4 + i) for i, channel in enumerate(order)])
+            assert torch.equal(got[:, :image.shape[1]], want) and (got[:, image.shape[1]:] == 0).all()
+
+    def test_merge_takes_the_images_that_are_there(self):
+        """Each with its own sample."""
+        data = pairs(3)
+        data['inputs']['low_light'][1] = data['inputs']['well_lit'][0] = data['inputs']['well_lit'][2] = None
+        for i, one in enumerate(data['data_samples']):
+            one.set_metainfo(dict(id=i))
+        preprocessor = MODELS.build(dict(PREPROCESSOR, merge=LIGHTINGS))
+        out = preprocessor(data, True)
+        assert [one.id for one in out['data_samples']] == [0, 2, 1] and len(out['inputs']) == 3
+        torch.testing.assert_close(out['inputs'][2], (data['inputs']['well_lit'][1] - 100) / 50)
+        del data['inputs']['well_lit']
+        assert [one.id for one in preprocessor(data, True)['data_samples']] == [0, 2]
+
+    def test_merge_finds_no_image(self):
+        data = pairs()
+        del data['inputs']['low_light']
+        with pytest.raises(ValueError, match='no sample of the batch has an image of low_light, as `merge`'):
+            MODELS.build(dict(PREPROCESSOR, merge=('low_light', )))(data, True)
 
     def test_unknown_lighting_in_merge(self):
         with pytest.raises(ValueError, match="'dark'"):
@@ -223,6 +255,69 @@ class TestTraining:
         head['well_lit_teacher'] = dict(taps=[], loss=dict(type='GramLoss'))
         with pytest.raises(ValueError, match='at least one'):
             build(head=head)
+
+
+def head_with_lsbn(**kwargs):
+    """CPN's small, whose norms are lighting-specific, without teachers."""
+    return dict(type='DualTeacherHead', head={**dict(
+        type='CPNHead', in_channels=(8, 16, 32, 64), channels=8, heatmap_size=(16, 16),
+        norm_cfg=dict(type='LSBN2d')), **kwargs})
+
+
+ALL_STAGES = {**model_cfg()['backbone'], 'out_indices': (0, 1, 2, 3)}
+
+
+def cpn_pairs():
+    data = pairs()
+    for one in data['data_samples']:
+        one.gt_fields = MultilevelPixelData(heatmaps=[torch.rand(14, 16, 16) for _ in range(5)])
+    return data
+
+
+@MODELS.register_module()
+class StubbornHead(CPNHead):
+    """Takes a ``norm_cfg`` and does not use it."""
+
+    def __init__(self, norm_cfg, **kwargs):
+        super().__init__(**kwargs)
+
+
+class TestLSBNInTheHead:
+
+    def test_each_lighting_trains_its_own_norms(self):
+        model = build(backbone=ALL_STAGES, head=head_with_lsbn()).train()
+        assert len(lsbn_layers(model.head)) > 20
+        data = model.data_preprocessor(cpn_pairs(), True)
+        reference, losses = copy.deepcopy(model), model(**data, mode='loss')
+        for i, name in enumerate(LIGHTINGS):
+            with lighting(reference, name):
+                feats = reference.extract_feat(data['inputs'][name])
+                want = reference.head.head.loss(feats, data['data_samples'])
+            for key in ('loss_global', 'loss_refine'):
+                torch.testing.assert_close(losses[f'{name}.{key}'], want[key])
+            model.zero_grad()
+            sum(losses[f'{name}.{key}'] for key in ('loss_global', 'loss_refine')).backward(retain_graph=True)
+            for layer in lsbn_layers(model.head):
+                assert [bool(bn.weight.grad is not None) for bn in layer.bns] == [i == 0, i == 1]
+                assert layer.bns[i].num_batches_tracked == 1
+
+    def test_a_backbone_without_lsbn_still_sees_one_batch(self):
+        model = build(backbone={**ALL_STAGES, 'norm_cfg': dict(type='BN')}, head=head_with_lsbn()).train()
+        losses = model(**model.data_preprocessor(cpn_pairs(), True), mode='loss')
+        assert {'low_light.loss_refine', 'well_lit.loss_refine'} < set(losses)
+        assert model.backbone.bn1.num_batches_tracked == 1
+
+    def test_both_lightings_predict(self):
+        codec = dict(type='CPNHeatmap', input_size=(64, 64), heatmap_size=(16, 16))
+        model = build(backbone=ALL_STAGES, head=head_with_lsbn(decoder=codec)).eval()
+        image = torch.rand(3, 64, 64) * 255
+        poses = model.test_step(dict(inputs=[image] * 2, data_samples=[sample(name) for name in LIGHTINGS]))
+        scores = [pose.pred_instances.keypoint_scores for pose in poses]
+        assert abs(scores[0] / scores[1] - 1).max() > 1e-3
+
+    def test_one_that_ignores_norm_cfg_is_refused_at_build_time(self):
+        with pytest.raises(ValueError, match='StubbornHead has no batch norm that norm_cfg=.* could replace'):
+            build(backbone=ALL_STAGES, head=head_with_lsbn(type='StubbornHead'))
 
 
 class TestPrediction:

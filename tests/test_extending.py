@@ -13,7 +13,7 @@ from exlpose_mm.lighting import lsbn_layers
 from test_estimators import model_cfg, pairs
 from test_transforms import image
 
-TEXT = (Path(__file__).resolve().parents[1] / 'docs' / 'extending.md').read_text()
+TEXT = (Path(__file__).resolve().parents[1] / 'docs' / 'extending.md').read_text(encoding='utf-8')
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def test_data_set(example, exlpose_root):
         (exlpose_root / 'ExLPose' / side / name).rename(exlpose_root / 'ExLPose' / side / new)
     content = coco_file([(1, 'dark/night.png', [person_annotation(1, 1, (8, 10, 34, 74))])])
     content['annotations'][0]['keypoints'] += 3 * [20., 20., 2]
-    (exlpose_root / 'Annotations' / 'train.json').write_text(json.dumps(content))
-    (exlpose_root / 'pairs.txt').write_text('bright/noon.png dark/night.png\n')
+    (exlpose_root / 'Annotations' / 'train.json').write_text(json.dumps(content), encoding='utf-8')
+    (exlpose_root / 'pairs.txt').write_text('bright/noon.png dark/night.png\n', encoding='utf-8')
     dataset = DATASETS.build(dict(example['train_dataset'], data_root=str(exlpose_root)))
     assert len(dataset) == 1 and dataset[0]['keypoints'].shape == (1, 17, 2)
     assert Path(dataset[0]['well_lit_path']).name == 'noon.png'

@@ -1,7 +1,9 @@
 """Hooks in a real runner."""
+import copy
 import ctypes
 import multiprocessing
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,17 +11,17 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
-from mmengine.optim import AmpOptimWrapper
-from mmengine.registry import init_default_scope
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
+from mmengine.registry import OPTIM_WRAPPERS, init_default_scope
 from mmengine.runner import BaseLoop, Runner, ValLoop
 from mmpose.registry import DATASETS, MODELS
 from mmpose.structures import PoseDataSample
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from test_configs import load
-
 from exlpose_mm import FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook, LogHistoryHook
-from exlpose_mm.hooks import JointsError, NonFiniteLossError, keep_heap
+from exlpose_mm.hooks import JointsError, NonFiniteLossError, StepWatch, keep_heap
+from test_configs import load
 
 
 class Model(BaseModel):
@@ -52,7 +54,7 @@ def test_validates_before_training_and_compares_at_the_end(tmp_path):
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)), experiment_name=tmp_path.name)
     runner.train()
     assert [metrics['LL-A/AP'] for metrics in hook.history] == [0., 1.]
-    log = next(tmp_path.rglob('*.log')).read_text()
+    log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
     line = next(line for line in log.splitlines() if line.startswith('LL-A/AP'))
     assert line.split() == ['LL-A/AP', '0.0', '100.0']
 
@@ -64,20 +66,84 @@ class Multiplied(Model):
         return dict(loss=(self.weight - 1).square().sum() * sum(inputs).sum())
 
 
-def train(folder, factors, hook, model=None):
-    """Iterations whose losses are multiplied by these factors; returns the runner."""
+def train(folder, factors, hook, model=None, **optim_wrapper):
+    """Iterations whose losses, or gradients, are multiplied by these factors; returns the runner."""
     samples = [dict(inputs=torch.tensor([factor]), data_samples=PoseDataSample(
         metainfo=dict(img_path=f'{i}.png', well_lit_path=f'well{i}.png')))
                for i, factor in enumerate(factors)]
     runner = Runner(
         model or Multiplied(), str(folder), train_dataloader=DataLoader(samples, collate_fn=pseudo_collate),
-        train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=[hook], experiment_name=folder.name,
-        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.25)))
+        train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=[hook],
+        experiment_name=f'{folder.parent.name}-{folder.name}',
+        optim_wrapper={**dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.25)), **optim_wrapper})
     runner.train()
     return runner
 
 
+class Slippery(Model):
+    """The loss is the weight's distance to 1, its gradient multiplied by what the batch says."""
+
+    def forward(self, inputs, mode, data_samples=None):
+        weight = self.weight * 1
+        weight.register_hook(lambda gradient: gradient * sum(inputs).sum())
+        return dict(loss=(weight - 1).square().sum())
+
+
+class Scaler:
+    """As much of a loss scaler as mmengine uses, with torch's rule: half the scale after a step left out.
+
+    Before its version 2.3 torch has none for a CPU.
+    """
+
+    def __init__(self, device, init_scale):
+        self.factor = init_scale
+
+    def is_enabled(self):
+        return True
+
+    def scale(self, loss):
+        return loss * self.factor
+
+    def step(self, optimizer):
+        grads = [p.grad for group in optimizer.param_groups for p in group['params']]
+        for grad in grads:
+            grad /= self.factor
+        self.finite = bool(torch.stack([grad.isfinite().all() for grad in grads]).all())
+        if self.finite:
+            optimizer.step()
+
+    def update(self, new_scale=None):
+        self.factor *= 1 if self.finite else 0.5
+
+    def get_scale(self):
+        return self.factor
+
+    def state_dict(self):
+        return {}
+
+
+@OPTIM_WRAPPERS.register_module()
+class CpuAmpOptimWrapper(AmpOptimWrapper):
+    """mmengine's, which wants a GPU, with a loss scaler for the CPU."""
+
+    def __init__(self, **kwargs):
+        with mock.patch('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True):
+            super().__init__(**kwargs)
+        self.loss_scaler = getattr(torch.amp, 'GradScaler', Scaler)('cpu', init_scale=4.)
+
+
 BAD = [float('nan'), float('inf')]
+
+
+def fuses_on_a_cpu():
+    try:
+        return bool(torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=True))
+    except RuntimeError:
+        return False
+
+
+FUSED = pytest.param(dict(type='Adam', lr=0.25, fused=True), marks=pytest.mark.skipif(
+    not fuses_on_a_cpu(), reason='this torch has fused optimisers for GPUs only'))
 
 
 def test_the_log_keeps_its_last_values(tmp_path):
@@ -102,7 +168,7 @@ class TestFiniteLoss:
         hook = FiniteLossHook('skip')
         runner = train(tmp_path, [1., bad, 1., bad], hook)
         assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
-        log = next(tmp_path.rglob('*.log')).read_text()
+        log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
         assert '1.png, well1.png. The iteration is left out, the 1. of this run' in log
         assert '3.png, well3.png. The iteration is left out, the 2. of this run' in log
 
@@ -117,9 +183,138 @@ class TestFiniteLoss:
         assert runner.model.weight.item() == pytest.approx(0.75)
         assert 'update_params' not in vars(runner.optim_wrapper)
 
+    def test_a_loss_whose_gradient_hides_it(self, tmp_path):
+        """An infinite constant has no gradient."""
+        class Shifted(Multiplied):
+            def forward(self, inputs, mode, data_samples=None):
+                return dict(loss=(self.weight - 1).square().sum() + sum(inputs).sum())
+
+        hook = FiniteLossHook('skip')
+        runner = train(tmp_path, [0., BAD[1], 0.], hook, Shifted())
+        assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 1
+
+    @pytest.mark.parametrize('bad', BAD)
+    @pytest.mark.parametrize('optimizer', [dict(type='SGD', lr=0.25, momentum=0.9), dict(type='Adam', lr=0.25), FUSED])
+    @pytest.mark.parametrize('options', [{}, dict(clip_grad=dict(max_norm=10)), dict(accumulative_counts=2)])
+    def test_gradients_leave_weights_and_moments_alone(self, bad, optimizer, options, tmp_path):
+        """As if the iterations of that step had never been."""
+        count = options.get('accumulative_counts', 1)
+        hook, results = FiniteLossHook('skip'), []
+        for name, factors in dict(bad=[*[1.] * count, *[1.] * (count - 1), bad, *[0.5] * count],
+                                  good=[*[1.] * count, *[0.5] * count]).items():
+            runner = train(tmp_path / name, factors, hook, Slippery(), optimizer=optimizer, **copy.deepcopy(options))
+            moments = runner.optim_wrapper.optimizer.state[runner.model.weight]
+            results.append([runner.model.weight.item(), *(float(moment) for moment in moments.values())])
+        assert results[0] == results[1] and hook.skipped == 1
+        log = next((tmp_path / 'bad').rglob('*.log')).read_text(encoding='utf-8')
+        images = ', '.join(f'{i}.png, well{i}.png' for i in range(count, 2 * count))
+        assert 'but its gradients are not finite, here or in another process; its images here: ' + images in log
+
+    @pytest.mark.parametrize('options', [{}, dict(accumulative_counts=2), dict(type='CpuAmpOptimWrapper')])
+    @pytest.mark.parametrize('bad', BAD)
+    def test_statistics_of_batch_norms_are_left_alone_too(self, bad, options, tmp_path):
+        class Normed(Multiplied):
+            def __init__(self):
+                super().__init__()
+                self.norm = torch.nn.BatchNorm1d(1, affine=False)
+
+            def forward(self, inputs, mode, data_samples=None):
+                self.norm(sum(inputs).view(1, 1) * torch.tensor([[1.], [2.]]))
+                return super().forward(inputs, mode)
+
+        count, statistics = options.get('accumulative_counts', 1), []
+        for name, factors in dict(bad=[*[1.] * count, *[1.] * (count - 1), bad, *[0.5] * count],
+                                  good=[*[1.] * count, *[0.5] * count]).items():
+            norm = train(tmp_path / name, factors, FiniteLossHook('skip'), Normed(), **options).model.norm
+            statistics.append([norm.running_mean.item(), norm.running_var.item()])
+        assert statistics[0] == statistics[1]
+
+    def test_gradients_stop_before_the_weights_are_touched(self, tmp_path):
+        model = Slippery()
+        with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is 0.25, but its gradients .*: 1\.png,'):
+            train(tmp_path, [1., BAD[0]], FiniteLossHook(), model)
+        assert model.weight.item() == pytest.approx(0.5)
+
+    def test_of_accumulated_losses_the_bad_one_is_named(self, tmp_path):
+        with pytest.raises(NonFiniteLossError, match=r'iteration 3: the loss is nan, here .*: 2\.png, well2\.png$'):
+            train(tmp_path, [1., 1., BAD[0], 1.], FiniteLossHook(), accumulative_counts=4)
+
+    @pytest.mark.parametrize('optim_wrapper', [
+        {}, dict(clip_grad=dict(max_norm=1e3)), dict(type='CpuAmpOptimWrapper'),
+        pytest.param(dict(optimizer=FUSED.values[0]), marks=FUSED.marks)])
+    def test_one_number_is_read_in_a_good_step_and_none_before_it(self, optim_wrapper, tmp_path):
+        """What clipping and the loss scaler read themselves is enough; for a fused optimiser it is read afterwards."""
+        fused = 'optimizer' in optim_wrapper
+        reads = []
+
+        class Reads(TorchDispatchMode):
+            def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+                if operator is torch.ops.aten._local_scalar_dense.default:
+                    reads.append(model.weight.grad is not None)
+                return operator(*args, **(kwargs or {}))
+
+        class Counted(Multiplied):
+            def train_step(self, data, optim_wrapper):
+                data = self.data_preprocessor(data, True)
+                with Reads():
+                    loss, log = self.parse_losses(self(**data, mode='loss'))
+                    optim_wrapper.update_params(loss)
+                return log
+
+        model = Counted()
+        train(tmp_path, [1., 1.], FiniteLossHook(), model, **optim_wrapper)
+        assert reads == [not fused] * 2 and model.weight.item() == pytest.approx(0.5 if fused else 0.75, abs=0.01)
+
+    def test_an_optimiser_that_is_not_of_torch(self, tmp_path):
+        runner = train(tmp_path, [1.], FiniteLossHook())
+        runner.optim_wrapper = OptimWrapperDict(one=runner.optim_wrapper)
+        with pytest.raises(TypeError, match='one optimiser of torch, but that of OptimWrapperDict is None'):
+            FiniteLossHook().before_train(runner)
+
     def test_unknown_action(self):
         with pytest.raises(ValueError, match="'ignore'"):
             FiniteLossHook('ignore')
+
+
+class TestLossScaler:
+
+    @pytest.mark.parametrize('bad', BAD)
+    def test_it_leaves_out_and_is_counted(self, bad, tmp_path):
+        """Also where a loss that is not finite would stop the training."""
+        hook = FiniteLossHook()
+        runner = train(tmp_path, [1., bad, bad, 1.], hook, Slippery(), type='CpuAmpOptimWrapper')
+        assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
+        assert runner.optim_wrapper.loss_scaler.get_scale() == 1
+        log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
+        assert '1.png, well1.png. The iteration is left out, the 1. of this run' in log
+
+    def test_a_loss_that_is_not_finite_stops_all_the_same(self, tmp_path):
+        model = Multiplied()
+        with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is nan, here .*: 1\.png, well1\.png$'):
+            train(tmp_path, [1., BAD[0]], FiniteLossHook(), model, type='CpuAmpOptimWrapper')
+        assert model.weight.item() == pytest.approx(0.5)
+
+    def test_no_scale_helps(self, tmp_path):
+        hook = FiniteLossHook()
+        with pytest.raises(NonFiniteLossError, match=r'iteration 26: .*gradients are not finite.*: 25\.png, well25'):
+            train(tmp_path, [1., *30 * BAD[:1]], hook, Slippery(), type='CpuAmpOptimWrapper')
+        assert hook.skipped == 25
+
+    def test_a_fused_optimiser_skips_on_its_device(self):
+        """It is called all the same, and told by an attribute, as torch's loss scalers do."""
+        class Fused(torch.optim.SGD):
+            def step(self):
+                """On the device."""
+
+        optimizer = Fused([torch.nn.Parameter(torch.zeros(1))], lr=1.)
+        watch, seen = StepWatch(OptimWrapper(optimizer)), []
+        for optimizer.found_inf in (torch.tensor(0.), torch.tensor(1.)):
+            optimizer.step()
+            seen.append(watch.happened())
+        assert seen == [True, False] and not watch.happened()
+        watch.remove()
+        optimizer.step()
+        assert not watch.happened()
 
 
 class MallocInfo(ctypes.Structure):

@@ -39,7 +39,7 @@ def folder(tmp_path):
     for i, high in enumerate((3, 4, 250)):
         cv2.imwrite(str(path / f'{i}.png'), image(i, high=high, size=(96, 128)))
     (path / '3.png').write_bytes((path / '0.png').read_bytes()[:100])
-    (path / 'notes.txt').write_text('')
+    (path / 'notes.txt').write_text('', encoding='utf-8')
     return path
 
 
@@ -112,7 +112,7 @@ class TestBoxes:
     def test_of_a_file(self, tmp_path):
         content = dict(images=[dict(id=7, file_name='dark/a.png'), dict(id=8, file_name='b.png')],
                        annotations=[dict(image_id=7, bbox=[1, 2, 30, 40]), dict(image_id=7, bbox=[5, 5, 6, 6])])
-        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         boxes = boxes_from_file(str(tmp_path / 'boxes.json'))
         assert boxes(None, 'a.png').tolist() == [[1, 2, 31, 42], [5, 5, 11, 11]]
         assert boxes(None, 'b.png').shape == (0, 4)
@@ -121,7 +121,7 @@ class TestBoxes:
 
     def test_of_two_images_of_one_name(self, tmp_path):
         content = dict(images=[dict(id=i, file_name=f'{i}/a.png') for i in range(2)], annotations=[])
-        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         with pytest.raises(SourceError, match='0/a.png and 1/a.png'):
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
@@ -130,10 +130,10 @@ class TestBoxes:
             (18, {}), (1, {}), (1, dict(iscrowd=1)), (1, dict(iscrowd=0)), (18, {})])]
         content = dict(images=[dict(id=7, file_name='a.png')], annotations=boxes,
                        categories=[dict(id=18, name='dog'), dict(id=1, name='person')])
-        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         assert boxes_from_file(str(tmp_path / 'boxes.json'))(None, 'a.png').tolist() == [[1, 0, 10, 9], [3, 0, 12, 9]]
         content['categories'][1]['name'] = 'cat'
-        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         with pytest.raises(SourceError, match='which category are people'):
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
@@ -147,7 +147,7 @@ class TestBoxes:
 
     @pytest.mark.parametrize('content', ['[]', '{"images": []}', 'no json'])
     def test_of_another_file(self, tmp_path, content):
-        (tmp_path / 'boxes.json').write_text(content)
+        (tmp_path / 'boxes.json').write_text(content, encoding='utf-8')
         with pytest.raises(SourceError, match='no COCO annotation file'):
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
@@ -197,7 +197,7 @@ class TestLighting:
 
     def test_forced_upon_a_config_that_does_not_ask(self, tmp_path):
         config = tmp_path / 'plain.py'
-        config.write_text("test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))")
+        config.write_text("test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))", encoding='utf-8')
         with pytest.raises(ValueError, match='plain.py has no TagLighting'):
             load_model(str(config), 'none.pth', lighting='well_lit')
 
@@ -270,7 +270,7 @@ class TestTool:
             (folder / name).write_bytes(b'')
         with pytest.raises(SystemExit, match='3 images were left out:\n.*a.HEIC: not read.*\n.*b.gif.*\n.*c.mp4'):
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out')
-        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text())['images']) == 3
+        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['images']) == 3
 
     def test_sixteen_bits_are_left_out_not_black(self, folder, checkpoint, tmp_path):
         cv2.imwrite(str(folder / '3.png'), image(high=200).astype(np.uint16))
@@ -280,10 +280,10 @@ class TestTool:
     def test_a_box_that_cannot_be_leaves_out_its_image_alone(self, folder, checkpoint, tmp_path):
         content = dict(images=[dict(id=i, file_name=f'{i}.png') for i in range(4)],
                        annotations=[dict(image_id=0, bbox=[0, 0, 1e9, 1e9]), dict(image_id=1, bbox=[9, 9, 30, 50])])
-        (tmp_path / 'boxes.json').write_text(json.dumps(content))
+        (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         with pytest.raises(SystemExit, match='2 images were left out:\n0.png: a person has a box of more than 20 t'):
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', '--boxes', tmp_path / 'boxes.json')
-        person, = json.loads((tmp_path / 'out' / 'predictions.json').read_text())['annotations']
+        person, = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['annotations']
         assert person['bbox'] == [9, 9, 30, 50]
 
     def test_a_name_that_is_not_utf_8(self, folder, checkpoint, tmp_path, capfd):
@@ -292,7 +292,7 @@ class TestTool:
         os.rename(folder / '2.png', folder / name)
         out = tmp_path / os.fsdecode(b'out \xfe')
         demo(folder, DEMO, checkpoint, '--out', out)
-        content = json.loads((out / 'predictions.json').read_text())
+        content = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))
         assert [img['file_name'] for img in content['images']] == ['0.png', '1.png', name]
         assert (out / name).stat().st_size > 1000
 
@@ -316,7 +316,7 @@ class TestTool:
         else:
             demo(*arguments)
         assert signal.getsignal(signal.SIGTERM) is before
-        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))
         assert len(content['images']) == len(content['annotations']) == 3
         assert 2 <= len(list(Source(str(tmp_path / 'out' / 'poses.mp4')))) <= 3
 
@@ -328,13 +328,13 @@ class TestTool:
 
         def look(frame, *_):
             path = tmp_path / 'out' / 'predictions.json'
-            on_disk.append(len(json.loads(path.read_text())['images']) if path.exists() else 0)
+            on_disk.append(len(json.loads(path.read_text(encoding='utf-8'))['images']) if path.exists() else 0)
             return frame
 
         monkeypatch.setattr('exlpose_mm.inference.draw', look)
         demo(video(tmp_path / 'a.mp4', frames=9), DEMO, checkpoint, '--out', tmp_path / 'out')
         assert on_disk[0] == 0 and 4 <= max(on_disk) < 9
-        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text())['images']) == 9
+        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['images']) == 9
 
     def test_the_lighting_is_said_and_may_be_forced(self, folder, checkpoint, tmp_path, capsys):
         (folder / '3.png').unlink()
@@ -344,10 +344,11 @@ class TestTool:
                                 (['well_lit', '1.png=low_light'], ['well_lit', 'low_light', 'well_lit']),
                                 (['2.png=low_light'], ['low_light'] * 3)):
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', *(f'--lighting={option}' for option in options))
-            found = [person['lighting'] for person in json.loads(written.read_text())['annotations']]
+            found = [person['lighting'] for person in json.loads(written.read_text(encoding='utf-8'))['annotations']]
             assert found == wanted
             dark, lit = (wanted.count(name) for name in ('low_light', 'well_lit'))
-            assert f'3 people in 3 frames, {dark} taken to be low_light, {lit} taken to be well_lit' in capsys.readouterr().out
+            said = capsys.readouterr().out
+            assert f'3 people in 3 frames, {dark} taken to be low_light, {lit} taken to be well_lit' in said
 
     @pytest.mark.parametrize('option, message', [
         ('dim', "'dim' is not one of"), ('9.png=low_light', 'no such image was read')])
@@ -365,7 +366,7 @@ class TestTool:
     def test_a_folder_with_a_broken_image(self, folder, checkpoint, tmp_path):
         with pytest.raises(SystemExit, match='1 images were left out:\n.*3.png'):
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out')
-        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text())
+        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))
         assert [img['file_name'] for img in content['images']] == ['0.png', '1.png', '2.png']
         assert len(content['annotations']) == 3
         assert [cv2.imread(str(tmp_path / 'out' / f'{i}.png')).shape[1] for i in range(3)] == [256, 256, 128]
@@ -377,7 +378,7 @@ class TestTool:
 
     def test_a_detector(self, folder, checkpoint, detector_files, tmp_path):  # noqa: F811
         demo(folder / '0.png', DEMO, checkpoint, '--detector', *detector_files, '--score-thr', 0.05, '--out', tmp_path)
-        content = json.loads((tmp_path / 'predictions.json').read_text())
+        content = json.loads((tmp_path / 'predictions.json').read_text(encoding='utf-8'))
         assert len(content['annotations']) > 1
 
     @pytest.mark.parametrize('source, message', [('nowhere', 'no image in'), ('nowhere.mp4', 'no file')])

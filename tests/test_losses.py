@@ -1,4 +1,6 @@
 """GramLoss against per-sample loops that spell the official formula out."""
+from unittest import mock
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -28,6 +30,14 @@ def official_lupi(low, well, weight):
                     difference = difference + (g_well - g_low)**2
             total = total + difference / channels**2 / positions**2 / len(low)
     return weight * total / 4
+
+
+def test_devices_without_autocast():
+    """As torch's ``mps`` was for long; ``meta`` is one on any machine."""
+    low = torch.randn(2, 4, 3, 3, device='meta', requires_grad=True)
+    loss, = GramLoss()([low], [torch.randn(2, 4, 3, 3, device='meta')])
+    loss.backward()
+    assert loss.shape == () and low.grad.shape == low.shape
 
 
 @pytest.mark.parametrize('batch', [1, 3])
@@ -108,12 +118,35 @@ def test_no_cancellation_for_different_features_of_like_style(shape, alike):
     torch.testing.assert_close(got_grad.double(), want_grad, rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize('channels, device, other_way', [
-    (7, 'cpu', '_by_positions'), (8, 'cpu', '_by_channels'), (9, 'cpu', '_by_channels'), (9, 'meta', '_by_positions')])
-def test_by_positions_where_they_are_a_quarter_of_the_channels_and_on_the_cpu(monkeypatch, channels, device, other_way):
+@pytest.mark.parametrize('device', ['cpu', 'meta'])
+@pytest.mark.parametrize('channels, other_way', [(7, '_by_positions'), (8, '_by_channels'), (9, '_by_channels')])
+def test_by_positions_where_they_are_a_quarter_of_the_channels(monkeypatch, channels, other_way, device):
     monkeypatch.setattr(StyleDistance, other_way, None)
     student = torch.ones(3, channels, 2, device=device)
     assert StyleDistance.apply(student, student).shape == ()
+
+
+class InFloat32(StyleDistance):
+    """What a GPU does, on the CPU."""
+
+    @staticmethod
+    def forward(ctx, student, teacher):
+        with mock.patch.object(torch.Tensor, 'double', torch.Tensor.float):
+            return StyleDistance.forward(ctx, student, teacher)
+
+
+@pytest.mark.parametrize('alike', [1e-1, 1e-3, 1e-5])
+def test_products_of_positions_in_float32(alike):
+    """The gradient is as good as on the CPU; the value, where features differ more than their styles, not quite."""
+    torch.manual_seed(0)
+    teacher = torch.randn(2, 64, 8) + 2
+    for student in (teacher * (1 + alike), teacher[..., torch.randperm(8)] * (1 + alike)):
+        (value, grad), (want, want_grad) = (
+            (out, torch.autograd.grad(out, x)[0]) for distance in (InFloat32, StyleDistance)
+            for x in [student.clone().requires_grad_()] for out in [distance.apply(x, teacher)])
+        spread = ((student - teacher) @ (student + teacher).mT / 8).square().mean().item()
+        assert value.item() == pytest.approx(want.item(), rel=1e-5, abs=1e-6 * spread)
+        torch.testing.assert_close(grad, want_grad, rtol=0, atol=max(1e-4, 1e-5 / alike) * want_grad.abs().max().item())
 
 
 class TestHeatmapCrossEntropyLoss:

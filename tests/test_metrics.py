@@ -104,7 +104,7 @@ def reference_oks(annotation, keypoints):
 def official(official_dir):
     """Paths and contents of the three official low-light test files."""
     paths = {split: official_dir / f'ExLPose_test_{name}.json' for split, name in LONG.items()}
-    return paths, {split: json.loads(path.read_text()) for split, path in paths.items()}
+    return paths, {split: json.loads(path.read_text(encoding='utf-8')) for split, path in paths.items()}
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def toy(tmp_path):
     """One image with one person; the same file for three splits, as for a simulated camera."""
     person = person_annotation(5, 9, (10, 10, 40, 70))
     path = tmp_path / 'toy.json'
-    path.write_text(json.dumps(coco_file([(9, 'a.png', [person])])))
+    path.write_text(json.dumps(coco_file([(9, 'a.png', [person])])), encoding='utf-8')
     return dict.fromkeys(('LL-N', 'LL-H', 'LL-E'), path), person
 
 
@@ -133,7 +133,7 @@ def test_rows_agree_with_pycocotools(official, official_dir, scores):
     for split, content in contents.items():
         own = [s for s in data_samples if s['split'] == split]
         _check_row(result, split, reference_stats(content, own))
-    whole = json.loads((official_dir / 'ExLPose_test_LL-All.json').read_text())
+    whole = json.loads((official_dir / 'ExLPose_test_LL-All.json').read_text(encoding='utf-8'))
     _check_row(result, 'LL-A', reference_stats(whole, data_samples))
 
 
@@ -170,7 +170,7 @@ def test_equal_ids_in_three_splits_are_three_people(toy):
 
 def test_a_person_without_prediction_counts_as_zero(tmp_path):
     people = [person_annotation(i, 1, (10 + 50 * i, 10, 40, 70)) for i in range(2)]
-    (tmp_path / 'two.json').write_text(json.dumps(coco_file([(1, 'a.png', people)])))
+    (tmp_path / 'two.json').write_text(json.dumps(coco_file([(1, 'a.png', people)])), encoding='utf-8')
     result = evaluate(build({'WL': tmp_path / 'two.json'}), toy_samples(people[0], [('WL', 0, 1.)]))
     assert result['WL/OKS'] == pytest.approx(.5)
     assert result['WL/AR'] == pytest.approx(.5)
@@ -182,7 +182,7 @@ def test_num_keypoints_of_the_file_is_not_believed(tmp_path, iou_type, visible, 
     """A person is ignored if no joint is labelled, not if ``num_keypoints`` says so."""
     plain = person_annotation(0, 1, (10, 10, 40, 70))
     other = person_annotation(1, 1, (70, 10, 40, 70), np.full(14, visible), num_keypoints=said)
-    (tmp_path / 'a.json').write_text(json.dumps(coco_file([(1, 'a.png', [plain, other])])))
+    (tmp_path / 'a.json').write_text(json.dumps(coco_file([(1, 'a.png', [plain, other])])), encoding='utf-8')
     metric = build({'WL': tmp_path / 'a.json'}, iou_type=iou_type)
     result = evaluate(metric, toy_samples(plain, [('WL', 0, 1.)]))
     assert result['WL/AR'] == pytest.approx(1 / (1 + people))
@@ -245,11 +245,11 @@ def test_table_in_log_and_files(toy, tmp_path, monkeypatch, capsys):
                      'LL-H   100.0  100.0  100.0  100.0  100.0',
                      'LL-E     0.0    0.0    0.0    0.0    0.0',
                      'LL-A    66.3   66.3   66.3   66.7   66.7']
-    written = json.loads((tmp_path / 'new' / 'table.json').read_text())
+    written = json.loads((tmp_path / 'new' / 'table.json').read_text(encoding='utf-8'))
     assert written['boxes'] == 'ground truth'
     assert {f'{row}/{k}': v for row, values in written['rows'].items()
             for k, v in values.items()} == result
-    markdown = (tmp_path / 'new' / 'table.md').read_text().splitlines()
+    markdown = (tmp_path / 'new' / 'table.md').read_text(encoding='utf-8').splitlines()
     assert markdown[:3] == [caption, '', '| split | AP | AP50 | AP75 | AR | OKS |']
     assert markdown[-1] == '| LL-A | 66.3 | 66.3 | 66.3 | 66.7 | 66.7 |'
 
@@ -267,7 +267,7 @@ def test_predictions_of_each_row_are_kept(toy, tmp_path, format_only):
     paths, person = toy
     metric = build(paths, outfile_prefix=str(tmp_path / 'out'), format_only=format_only)
     assert (evaluate(metric, toy_samples(person)) == {}) == format_only
-    counts = {row: len(json.loads((tmp_path / f'out.{row}.keypoints.json').read_text()))
+    counts = {row: len(json.loads((tmp_path / f'out.{row}.keypoints.json').read_text(encoding='utf-8')))
               for row in ('LL-N', 'LL-A')}
     assert counts == {'LL-N': 1, 'LL-A': 3}
 
@@ -277,7 +277,7 @@ def test_build_from_config_and_find_files(exlpose_root):
     evaluator = Evaluator(
         dict(type='LightingCocoMetric', data_root=str(exlpose_root), ann_files=files))
     evaluator.dataset_meta = META
-    contents = {split: json.loads((exlpose_root / 'Annotations' / name).read_text())
+    contents = {split: json.loads((exlpose_root / 'Annotations' / name).read_text(encoding='utf-8'))
                 for split, name in files.items()}
     exact = [sample(a, split, np.reshape(a['keypoints'], (14, 3))[:, :2], np.full(14, .7))
              for split, content in contents.items() for a in labelled(content)]
@@ -358,9 +358,9 @@ def test_table_names_the_boxes(toy, tmp_path):
 
 def boxes_written(paths, data_samples, tmp_path):
     evaluate(build(paths, table_prefix=str(tmp_path / 'table')), data_samples)
-    assert (tmp_path / 'table.md').read_text().splitlines()[0].endswith(
-        'boxes: ' + json.loads((tmp_path / 'table.json').read_text())['boxes'])
-    return json.loads((tmp_path / 'table.json').read_text())['boxes']
+    assert (tmp_path / 'table.md').read_text(encoding='utf-8').splitlines()[0].endswith(
+        'boxes: ' + json.loads((tmp_path / 'table.json').read_text(encoding='utf-8'))['boxes'])
+    return json.loads((tmp_path / 'table.json').read_text(encoding='utf-8'))['boxes']
 
 
 @pytest.mark.parametrize('kwargs, name', [
@@ -397,11 +397,11 @@ def test_people_without_joints_may_lack_box_and_joints_and_the_file_its_categori
     """They change nothing, as the data set leaves them out."""
     paths, person = toy
     whole = evaluate(build(paths), toy_samples(person))
-    content = json.loads(Path(paths['LL-N']).read_text())
+    content = json.loads(Path(paths['LL-N']).read_text(encoding='utf-8'))
     del content['categories']
     bare = dict(id=900, image_id=content['images'][0]['id'], category_id=1)
     content['annotations'] += [bare, dict(bare, id=901, keypoints=[], bbox=None), dict(bare, id=902, bbox=[0, 0, 5, 5])]
-    (tmp_path / 'bare.json').write_text(json.dumps(content))
+    (tmp_path / 'bare.json').write_text(json.dumps(content), encoding='utf-8')
     lacking = {split: tmp_path / 'bare.json' for split in paths}
     assert evaluate(build(lacking), toy_samples(person)) == whole
 

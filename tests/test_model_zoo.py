@@ -12,7 +12,7 @@ from exlpose_mm.model_zoo import (PAPER_METRIC, complexity, description, paper_r
                                   strip_init_cfg, table_row, write_table)
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'configs'
-TABLE = (CONFIGS / 'README.md').read_text()
+TABLE = (CONFIGS / 'README.md').read_text(encoding='utf-8')
 METAFILE = CONFIGS / 'exlpose' / 'metafile.yml'
 SMALL = Path('lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py')
 
@@ -34,7 +34,7 @@ def test_the_tool_writes_a_section_for_each_folder(tmp_path, monkeypatch):
     shutil.copytree(CONFIGS, root)
     few = [Path('exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py'), SMALL]
     monkeypatch.setattr('exlpose_mm.model_zoo.shipped_configs', lambda root: few)
-    lines = write_table(root).read_text().splitlines()
+    lines = write_table(root).read_text(encoding='utf-8').splitlines()
     assert [line for line in lines if line.startswith('## ')] == ['## exlpose', '## lspet']
     assert [re.search(r'\((.+?)\)', line)[1] for line in lines if line.startswith('| [')] == [str(path) for path in few]
     assert set(lines) <= set(TABLE.splitlines())
@@ -81,6 +81,6 @@ def test_init_cfg_is_removed_wherever_it_is():
 
 def test_a_config_that_does_not_say_what_it_is(tmp_path):
     path = tmp_path / 'silent.py'
-    path.write_text("_base_ = ['other.py']\n# Too late.\n")
+    path.write_text("_base_ = ['other.py']\n# Too late.\n", encoding='utf-8')
     with pytest.raises(ValueError, match='silent.py'):
         description(path)

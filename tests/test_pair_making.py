@@ -39,7 +39,7 @@ def write_source(folder, count=4, joints=COCO, size=(40, 30)):
                                 keypoints=keypoints))
     category = dict(id=1, name='person', keypoints=list(joints))
     content = dict(images=images, annotations=annotations, categories=[category])
-    (folder / 'coco.json').write_text(json.dumps(content))
+    (folder / 'coco.json').write_text(json.dumps(content), encoding='utf-8')
     return content
 
 
@@ -54,9 +54,9 @@ def settings(source, **kwargs):
 
 
 def edit(source, change):
-    content = json.loads((source / 'coco.json').read_text())
+    content = json.loads((source / 'coco.json').read_text(encoding='utf-8'))
     change(content)
-    (source / 'coco.json').write_text(json.dumps(content))
+    (source / 'coco.json').write_text(json.dumps(content), encoding='utf-8')
 
 
 def contents(root):
@@ -76,13 +76,13 @@ class TestResult:
                                           cv2.imread(str(source / 'images' / f'{i}.png')))
             assert 0 <= cv2.imread(info['img_path']).mean() < 5
             assert info['bbox'].tolist() == [[1, 2, 31, 22]]
-        assert (tmp_path / 'out' / 'brightPath2darkPath.txt').read_text().splitlines()[1] == (
+        assert (tmp_path / 'out' / 'brightPath2darkPath.txt').read_text(encoding='utf-8').splitlines()[1] == (
             'bright/train_000000000010_bright.png dark/train_000000000010_dark.png')
 
     def test_levels_take_turns_and_are_rows_of_the_test_set(self, source, tmp_path):
         make_pairs(settings(source, split='test', levels=('normal', 'extreme')), str(tmp_path / 'out'))
         people = {row: [a['image_id'] for a in json.loads(
-            (tmp_path / 'out' / 'Annotations' / f'ExLPose_test_{row}.json').read_text())['annotations']]
+            (tmp_path / 'out' / 'Annotations' / f'ExLPose_test_{row}.json').read_text(encoding='utf-8'))['annotations']]
             for row in ('LL-N', 'LL-E', 'LL-A', 'WL')}
         assert people == {'LL-N': [0, 20], 'LL-E': [10, 30], 'LL-A': [0, 10, 20, 30], 'WL': [0, 10, 20, 30]}
         dark = cv2.imread(str(tmp_path / 'out/ExLPose/dark/test_000000000010_dark.png'))
@@ -99,7 +99,7 @@ class TestResult:
     def test_another_split_may_join(self, source, tmp_path):
         for split in ('train', 'test'):
             make_pairs(settings(source, split=split), str(tmp_path / 'out'))
-        assert len((tmp_path / 'out' / 'brightPath2darkPath.txt').read_text().splitlines()) == 8
+        assert len((tmp_path / 'out' / 'brightPath2darkPath.txt').read_text(encoding='utf-8').splitlines()) == 8
 
 
 class TestPersonHeight:
@@ -112,7 +112,7 @@ class TestPersonHeight:
         np.testing.assert_array_equal(bright, cv2.resize(photograph, (120, 90), interpolation=cv2.INTER_CUBIC))
         want = SimulateLowLight('exlpose-hard', False).transform(dict(img=bright, img_id=10))['img']
         np.testing.assert_array_equal(dark, want)
-        content = json.loads((tmp_path / 'out/Annotations' / 'ExLPose_train_LL.json').read_text())
+        content = json.loads((tmp_path / 'out/Annotations' / 'ExLPose_train_LL.json').read_text(encoding='utf-8'))
         assert (content['images'][1]['width'], content['images'][1]['height']) == (120, 90)
         assert content['annotations'][1]['bbox'] == [3, 6, 90, 60]
         elbow = dict(zip(JOINTS, np.reshape(content['annotations'][1]['keypoints'], (14, 3)).tolist()))['left_elbow']
@@ -148,7 +148,7 @@ class TestJoints:
         edit(source, lambda content: content['annotations'][1]['keypoints'].__setitem__(3 * 6 + 2, 0))
         make_pairs(settings(source), str(tmp_path / 'out'))
         annotations = json.loads(
-            (tmp_path / 'out' / 'Annotations' / 'ExLPose_train_LL.json').read_text())['annotations']
+            (tmp_path / 'out' / 'Annotations' / 'ExLPose_train_LL.json').read_text(encoding='utf-8'))['annotations']
         first, second = (dict(zip(JOINTS, np.reshape(a['keypoints'], (14, 3)).tolist())) for a in annotations[:2])
         assert first['left_elbow'] == [7, 14, 2] and first['right_ankle'] == [16, 32, 2]
         assert first['neck'] == [5.5, 11, 1] and first['left_shoulder'] == [5, 10, 1]
@@ -188,7 +188,8 @@ class TestCategories:
     def test_only_people_whom_the_data_set_takes_are_written(self, source, tmp_path):
         edit(source, self.mixed)
         assert make_pairs(settings(source), str(tmp_path / 'out')) == (4, [])
-        written = json.loads((tmp_path / 'out/Annotations/ExLPose_train_LL.json').read_text())['annotations']
+        path = tmp_path / 'out/Annotations/ExLPose_train_LL.json'
+        written = json.loads(path.read_text(encoding='utf-8'))['annotations']
         assert [annotation['image_id'] for annotation in written] == [0, 10, 20, 30]
         for annotation in written:
             joints = dict(zip(JOINTS, np.reshape(annotation['keypoints'], (14, 3)).tolist()))
@@ -236,7 +237,7 @@ class TestBadInput:
         for line, part in zip(problems, ('0.png: cannot read', '1.png: cannot read', '2.png: is 9 x 9',
                                          'secret.png: .*leads out')):
             assert re.search(part, line), line
-        assert (tmp_path / 'out' / 'pairs_train.log').read_text().splitlines() == problems
+        assert (tmp_path / 'out' / 'pairs_train.log').read_text(encoding='utf-8').splitlines() == problems
         assert len(ExLPoseDataset(ann_file='ExLPose_train_LL.json', data_root=str(tmp_path / 'out'))) == 2
 
     def test_a_mended_image_is_made_by_the_next_run(self, source, tmp_path):

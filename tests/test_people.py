@@ -20,7 +20,7 @@ def predictions(root, seed=0):
     """Predictions with the paths of their images; of every person after the first once more."""
     rng = np.random.default_rng(seed)
     for split, path in annotation_files(root).items():
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding='utf-8'))
         names = {image['id']: image['file_name'] for image in content['images']}
         for number, person in enumerate(labelled(content)):
             keypoints = np.reshape(person['keypoints'], (14, 3))[:, :2] + rng.normal(0, 4, (14, 2))
@@ -149,7 +149,7 @@ def test_a_simulated_frame_can_be_made_again():
 
 def test_the_recipe_reaches_the_record(tmp_path):
     person = person_annotation(5, 9, (10, 10, 40, 70))
-    (tmp_path / 'a.json').write_text(json.dumps(coco_file([(9, 'a.png', [person])])))
+    (tmp_path / 'a.json').write_text(json.dumps(coco_file([(9, 'a.png', [person])])), encoding='utf-8')
     one = sample(person, 'LL-N', np.zeros((14, 2)), np.ones(14))
     one.update(simulated='{"level": "normal"}', img_path='elsewhere/a.png')
     metric = build({'LL-N': tmp_path / 'a.json'}, data_root=str(tmp_path), table_prefix=str(tmp_path / 'table'))

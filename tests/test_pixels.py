@@ -59,7 +59,7 @@ def night(root, size=(128, 96)):
     path = root / 'A7M3' / 'night.png'
     cv2.imwrite(str(path), image(high=9, size=size[::-1]))
     content = coco_file([(7, 'A7M3/night.png', [person_annotation(0, 7, (10, 10, 40, 60))])])
-    (root / 'ExLPose-OC_test_A7M3.json').write_text(json.dumps(content))
+    (root / 'ExLPose-OC_test_A7M3.json').write_text(json.dumps(content), encoding='utf-8')
     return path
 
 
@@ -163,10 +163,10 @@ def test_both_images_of_a_pair_of_another_size(exlpose_root):
 
 def test_width_and_height_swapped_in_the_annotations(exlpose_root):
     path = exlpose_root / 'Annotations' / 'ExLPose_train_LL.json'
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding='utf-8'))
     for entry in content['images']:
         entry.update(width=entry['height'], height=entry['width'])
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding='utf-8')
     with pytest.raises(DatasetError, match='is 128 x 96 pixels, annotated as 96 x 128'):
         pairs(exlpose_root)
 
@@ -189,7 +189,7 @@ def test_the_crop_cache_holds_what_the_labels_mean(exlpose_root, tmp_path):
 
 def test_the_metric_refuses_what_was_loaded_in_another_size(exlpose_root):
     path = exlpose_root / 'Annotations' / 'ExLPose_test_LL-N.json'
-    person = json.loads(path.read_text())['annotations'][0]
+    person = json.loads(path.read_text(encoding='utf-8'))['annotations'][0]
     joints = np.reshape(person['keypoints'], (14, 3))[:, :2]
     metric = build_metric({'LL-N': path})
     metric.process([], [dict(metric_sample(person, 'LL-N', joints, np.ones(14)), ori_shape=(96, 128))])

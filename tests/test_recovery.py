@@ -5,9 +5,11 @@ import os
 import resource
 import runpy
 import signal
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from mmengine.config import Config
@@ -20,6 +22,7 @@ from torch.utils.data import DataLoader
 
 from exlpose_mm import SafeCheckpointHook
 from exlpose_mm.checkpoints import CheckpointError
+from exlpose_mm.seeding import seed_generators
 from exlpose_mm.soak import changes, small_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,9 +56,10 @@ def small(tmp_path_factory):
     return config
 
 
-def runner_of(small, folder, resume=False, iterations=None):
+def runner_of(small, folder, resume=False, iterations=None, workers=0):
     """A run of three epochs, or of so many iterations, with dropout."""
     config = copy.deepcopy(small)
+    config.train_dataloader.num_workers = workers
     config.work_dir, config.resume, config.experiment_name = str(folder), resume, f'{folder}{resume}'
     config.train_cfg = dict(by_epoch=True, max_epochs=3)
     if iterations:
@@ -69,8 +73,8 @@ def runner_of(small, folder, resume=False, iterations=None):
 
 def state(folder):
     """All numbers of the last checkpoint that a resume takes, by name; and its file's name."""
-    path = Path(Path(folder, 'last_checkpoint').read_text())
-    content = torch.load(path)
+    path = Path(Path(folder, 'last_checkpoint').read_text(encoding='utf-8'))
+    content = torch.load(path, weights_only=False)
     numbers = dict(content['state_dict'])
     for i, moments in content['optimizer']['state'].items():
         numbers.update({f'{i}.{name}': torch.as_tensor(value) for name, value in moments.items()})
@@ -107,6 +111,36 @@ def test_a_run_killed_while_writing_a_checkpoint_ends_with_the_same_bits(small, 
     assert whole[1] == killed[1] == 'epoch_3.pth'
     assert_equal_bits(whole[0], killed[0])
     assert int(whole[0]['momentum_teacher.average.steps']) == 13  # the first when training starts
+
+
+def train_and_die_in_the_last_epoch(small, folder, workers):
+    runner = runner_of(small, folder, workers=workers)
+    runner.register_hook(KillIn(10))
+    runner.train()
+
+
+def seed_for_long_in_threads(*entropy):
+    """So that a thread which seeds the generators is caught by those who draw from them."""
+    if threading.current_thread() is not threading.main_thread():
+        for _ in range(100):
+            seed_generators(*entropy)
+            time.sleep(0.0005)
+    return seed_generators(*entropy)
+
+
+def test_dropout_is_the_same_with_any_number_of_workers_repeated_and_resumed(small, tmp_path, monkeypatch):
+    monkeypatch.setattr('exlpose_mm.seeding.seed_generators', seed_for_long_in_threads)
+    runner_of(small, tmp_path / 'alone').train()
+    wanted = state(tmp_path / 'alone')
+    for workers in (1, 3):
+        repeated, killed = tmp_path / f'repeated{workers}', tmp_path / f'killed{workers}'
+        runner_of(small, repeated, workers=workers).train()
+        assert dies(train_and_die_in_the_last_epoch, small, killed, workers) == signal.SIGKILL
+        assert state(killed)[1] == 'epoch_2.pth'
+        runner_of(small, killed, resume=True, workers=workers).train()
+        for folder in (repeated, killed):
+            assert state(folder)[1] == wanted[1]
+            assert_equal_bits(wanted[0], state(folder)[0])
 
 
 class KillIn(Hook):
@@ -188,10 +222,10 @@ def test_a_complete_checkpoint_is_there_at_any_moment(tmp_path):
         if not (folder / 'last_checkpoint').exists():
             taken.append(0)
             continue
-        content = torch.load((folder / 'last_checkpoint').read_text())
+        content = torch.load((folder / 'last_checkpoint').read_text(encoding='utf-8'), weights_only=False)
         taken.append(content['meta']['epoch'])
         best = content['message_hub']['runtime_info'].get('best_ckpt')
-        assert best is None or 'weight' in torch.load(best)['state_dict']
+        assert best is None or 'weight' in torch.load(best, weights_only=False)['state_dict']
     assert number > 10 and taken == sorted(taken) and set(taken) == {0, 1, 2}
     names = {path.name for path in (tmp_path / str(number)).glob('*.pth')}
     assert names == {'epoch_2.pth', 'best_score_epoch_2.pth'}
@@ -215,7 +249,7 @@ def test_a_full_disk_loses_nothing(tmp_path):
     resumed = tiny_runner(tmp_path, resume=True)
     resumed.train()
     assert resumed.model.weight.item() == pytest.approx(1 - 0.8**2)
-    assert (tmp_path / 'last_checkpoint').read_text().endswith('epoch_2.pth')
+    assert (tmp_path / 'last_checkpoint').read_text(encoding='utf-8').endswith('epoch_2.pth')
 
 
 def test_a_first_checkpoint_that_cannot_be_written(tmp_path):
@@ -250,9 +284,10 @@ class TestSoak:
 
     def test_the_tool_trains_and_finds_nothing_growing(self, tmp_path, capsys):
         main = runpy.run_path(str(ROOT / 'tools/soak.py'))['main']
+        children = 1 + len(psutil.Process().children(recursive=True))  # besides those that earlier tests left
         assert main(['--iterations', '24', '--pairs', '3', '--workers', '1', '--tolerance', '0.5',
                      '--out', str(tmp_path / 'soak.json')]) == 0
         rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith('flat |')]
         assert len(rows) == 6
-        assert '| child processes | 1 | 1 | +0.00% | flat |' in rows
+        assert f'| child processes | {children} | {children} | +0.00% | flat |' in rows
         assert '| hooks of modules | 0 | 0 | +0.00% | flat |' in rows

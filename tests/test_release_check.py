@@ -24,9 +24,9 @@ def problems(root, release=TINY):
 
 def change(root, name, edit):
     path = root / 'Annotations' / f'ExLPose_{name}.json'
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding='utf-8'))
     edit(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding='utf-8')
 
 
 def dark(root, word='_dark_'):
@@ -47,7 +47,7 @@ def test_other_counts(exlpose_root):
 
 def test_a_missing_file_and_a_broken_one(exlpose_root):
     (exlpose_root / 'Annotations' / 'ExLPose_train_LL.json').unlink()
-    (exlpose_root / 'Annotations' / 'ExLPose_test_LL-N.json').write_text('{"images": [')
+    (exlpose_root / 'Annotations' / 'ExLPose_test_LL-N.json').write_text('{"images": [', encoding='utf-8')
     first, second = problems(exlpose_root, TINY[:2])
     assert 'no annotation file' in first and 'ExLPose_test_LL-N.json is no COCO annotation file' in second
 
@@ -104,7 +104,7 @@ def test_people_of_an_unknown_image(exlpose_root):
 
 def run(*args):
     return subprocess.run([sys.executable, str(ROOT / 'tools' / 'browse_dataset.py'), *map(str, args)],
-                          capture_output=True, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+                          capture_output=True, encoding='utf-8', env={**os.environ, 'PYTHONPATH': str(ROOT)})
 
 
 def test_the_tool_says_what_is_wrong_and_exits_so(exlpose_root):

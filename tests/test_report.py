@@ -62,7 +62,7 @@ class Page(HTMLParser):
 def write_log(folder: Path, lines) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
-    (folder / 'scalars.json').write_text('\n'.join(texts))
+    (folder / 'scalars.json').write_text('\n'.join(texts), encoding='utf-8')
 
 
 @pytest.fixture(scope='module')
@@ -313,7 +313,7 @@ def chromium(folder: Path, url: str, *options: str) -> subprocess.CompletedProce
         [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
          '--disable-component-update', '--disable-sync', f'--user-data-dir={folder / "profile"}',
          '--enable-logging=stderr', *options, '--dump-dom', url],
-        capture_output=True, text=True, timeout=120)
+        capture_output=True, encoding='utf-8', timeout=120)
 
 
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium on this machine')
@@ -327,7 +327,7 @@ def test_in_a_browser(page, tmp_path):
             document.documentElement.dataset.found = JSON.stringify({{
                 width: root.clientWidth, scroll: root.scrollWidth, tables: page.querySelectorAll('table').length,
                 images: page.images.length, plots: boxes.filter(box => box.width > 200 && box.height > 100).length}});
-        }};</script>''')
+        }};</script>''', encoding='utf-8')
     done = chromium(tmp_path, parent.as_uri(), '--allow-file-access-from-files')
     assert done.returncode == 0, done.stderr[-2000:]
     assert 'CONSOLE' not in done.stderr, done.stderr

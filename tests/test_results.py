@@ -134,7 +134,7 @@ def test_written_results_come_back_without_pickle(tmp_path):
     assert (back.rows, back.boxes, back.means) == (results.rows, 'detected', results.means)
     for name in ('images', 'people', 'owners', 'scores', 'outcomes'):
         np.testing.assert_array_equal(getattr(back.matches['LL-A'], name), getattr(matches, name))
-    assert (tmp_path / 'new' / 'table.md').read_text().splitlines() == [
+    assert (tmp_path / 'new' / 'table.md').read_text(encoding='utf-8').splitlines() == [
         'AP, AR and OKS in percent; boxes: detected', '',
         '| split | AP | AR |', '| --- | ---: | ---: |',
         f'| LL-A | {100 * evaluation.stats[0]:.1f} | - |', '| all | 33.3 | 25.0 |']
@@ -142,14 +142,14 @@ def test_written_results_come_back_without_pickle(tmp_path):
 
 def test_a_table_without_arrays_has_no_matches(tmp_path):
     path = tmp_path / 'table.json'
-    path.write_text(json.dumps(dict(rows={'WL': {'AP': .5}}, boxes='none', later='ignored')))
+    path.write_text(json.dumps(dict(rows={'WL': {'AP': .5}}, boxes='none', later='ignored')), encoding='utf-8')
     assert Results.read(str(path)) == Results({'WL': {'AP': .5}}, 'none')
 
 
 def test_numbers_of_plain_mmpose(tmp_path):
     path = tmp_path / 'out.json'
     path.write_text(json.dumps({'coco/AP': .4, 'coco/AP .5': .6, 'coco/AP (M)': .1, 'LL-E/AR': .3,
-                                'time': 2.5}))
+                                'time': 2.5}), encoding='utf-8')
     assert Results.read(str(path)).rows == {'LL-A': {'AP': .4, 'AP50': .6}, 'LL-E': {'AR': .3}}
     assert Results.read(str(path), row='WL').rows['WL'] == {'AP': .4, 'AP50': .6}
     assert Results.read(str(path)).boxes == 'not stated'
@@ -163,13 +163,13 @@ def test_numbers_of_plain_mmpose(tmp_path):
 def test_files_without_results(tmp_path, content, message):
     path = tmp_path / 'table.json'
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding='utf-8')
     with pytest.raises(ResultsError, match=message):
         Results.read(str(path))
 
 
 def test_broken_arrays(tmp_path):
-    (tmp_path / 'table.json').write_text('{"rows": {}}')
+    (tmp_path / 'table.json').write_text('{"rows": {}}', encoding='utf-8')
     (tmp_path / 'table.npz').write_bytes(b'no zip')
     with pytest.raises(ResultsError, match=r'cannot read .*table\.npz'):
         Results.read(str(tmp_path / 'table.json'))

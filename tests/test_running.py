@@ -70,7 +70,7 @@ class TestNothingLearned:
         if 'T_max' in longer:
             longer['T_max'] = epochs
         runner(tmp_path, epochs, schedule=longer, resume=True).train()
-        logs = ''.join(path.read_text() for path in tmp_path.rglob('*.log'))
+        logs = ''.join(path.read_text(encoding='utf-8') for path in tmp_path.rglob('*.log'))
         assert ('from iteration 19 to 22 next to nothing is learned' in logs) == said
         assert logs.count('next to nothing') == said
 
@@ -79,9 +79,9 @@ class TestResume:
 
     @pytest.mark.parametrize('spoil', [
         lambda folder: (folder / 'last_checkpoint').unlink(),
-        lambda folder: (folder / 'last_checkpoint').write_text(''),
-        lambda folder: (folder / 'last_checkpoint').write_text('/gone/epoch_2.pth'),
-        lambda folder: (folder / 'last_checkpoint').write_text(str(folder / 'epoch_9.pth'))])
+        lambda folder: (folder / 'last_checkpoint').write_text('', encoding='utf-8'),
+        lambda folder: (folder / 'last_checkpoint').write_text('/gone/epoch_2.pth', encoding='utf-8'),
+        lambda folder: (folder / 'last_checkpoint').write_text(str(folder / 'epoch_9.pth'), encoding='utf-8')])
     def test_from_the_newest_checkpoint_whatever_last_checkpoint_says(self, tmp_path, spoil):
         spoil(trained(tmp_path, 2))
         again = runner(tmp_path, 3, resume=True)
@@ -113,7 +113,7 @@ class TestResume:
     def test_where_last_checkpoint_names_the_only_one(self, tmp_path):
         torch.save({}, tmp_path / 'epoch_1.pth')
         (tmp_path / 'work').mkdir()
-        (tmp_path / 'work' / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'))
+        (tmp_path / 'work' / 'last_checkpoint').write_text(str(tmp_path / 'epoch_1.pth'), encoding='utf-8')
         assert newest_checkpoint(str(tmp_path / 'work')) == str(tmp_path / 'epoch_1.pth')
 
     def test_of_nothing_begins(self, tmp_path):
@@ -141,7 +141,7 @@ class TestResume:
 
 def start(code, *args):
     return subprocess.Popen(
-        [sys.executable, '-c', textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, text=True,
+        [sys.executable, '-c', textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, encoding='utf-8',
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
 
 
@@ -203,6 +203,6 @@ def test_a_worker_that_waits_to_flush_its_queue_dies_with_the_training(number):
 
 def alive(pid):
     try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+        return Path(f'/proc/{pid}/stat').read_text(encoding='utf-8').rpartition(')')[2].split()[0] != 'Z'
     except FileNotFoundError:
         return False

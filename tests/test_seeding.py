@@ -1,5 +1,7 @@
 """Random numbers by sample and by iteration: the same training with any number of workers."""
 import copy
+import os
+import pickle
 import random
 from pathlib import Path
 
@@ -8,11 +10,14 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.dataset import ConcatDataset, InfiniteSampler
+from mmengine.evaluator import Evaluator
+from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmpose.registry import TRANSFORMS
-from torch.utils.data import SequentialSampler
+from torch.utils.data import DataLoader, SequentialSampler
 
 from exlpose_mm import ReseedHook, SeededBatchSampler
+from exlpose_mm.seeding import SeededBatch
 
 # Ours, MMPose's and mmdet's, which draw from numpy's, scipy's and python's generators.
 PIPELINE = [
@@ -94,6 +99,18 @@ def test_loading_leaves_the_generators_as_they_were(exlpose_root):
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
+@pytest.mark.parametrize('through', [copy.copy, copy.deepcopy, *(
+    lambda batch, protocol=protocol: pickle.loads(pickle.dumps(batch, protocol)) for protocol in range(2, 6))])
+def test_on_its_way_to_a_worker_a_batch_seeds_nothing(through, monkeypatch):
+    """torch's loader pickles it in a thread, while the model draws its dropout."""
+    seeded = []
+    monkeypatch.setattr('exlpose_mm.seeding.seed_generators', lambda *entropy: seeded.append(entropy))
+    batch = through(SeededBatch([7, 5], (0, 1, 2)))
+    assert type(batch) is SeededBatch and not seeded
+    assert [*batch] == [7, 5]
+    assert seeded == [(0, 1, 2, 0, 7), (0, 1, 2, 1, 5)]
+
+
 @pytest.mark.parametrize('name', [
     'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py',
     'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py',
@@ -114,6 +131,36 @@ def test_a_sampler_without_epochs_counts_its_passes():
 def test_a_sampler_without_a_seed_is_refused():
     with pytest.raises(ValueError, match=r'SequentialSampler has no seed; say batch_sampler=dict\(..., seed=0\)'):
         SeededBatchSampler(SequentialSampler(range(2)), 2)
+
+
+@pytest.fixture
+def keep_determinism():
+    kept = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic
+    yield
+    torch.use_deterministic_algorithms(kept[0])
+    torch.backends.cudnn.deterministic = kept[1]
+
+
+@pytest.mark.parametrize('deterministic, before, after', [
+    (True, None, ':4096:8'), (True, ':16:8', ':16:8'), (False, None, None)])
+def test_matrix_products_on_a_gpu_may_be_deterministic(
+        deterministic, before, after, tmp_path, monkeypatch, keep_determinism):
+    """torch's raise without this variable."""
+    name, seen = 'CUBLAS_WORKSPACE_CONFIG', []
+    monkeypatch.setenv(name, before or '')  # so that it is as before afterwards
+    if before is None:
+        monkeypatch.delenv(name)
+
+    class Model(BaseModel):
+
+        def forward(self, inputs, mode):
+            seen.append(os.environ.get(name))
+            return [0.]
+
+    Runner(Model(), str(tmp_path), test_dataloader=DataLoader([dict(inputs=0)]), test_cfg=dict(),
+           test_evaluator=Evaluator([]), custom_hooks=[ReseedHook()], experiment_name=tmp_path.name,
+           randomness=dict(seed=0, deterministic=deterministic)).test()
+    assert seen == [after]
 
 
 class AnyRunner:

@@ -31,7 +31,7 @@ def files(root):
 
 
 def labels(root, split, name):
-    return json.loads((root / 'Annotations' / f'ExLPose_{split}_{name}.json').read_text())
+    return json.loads((root / 'Annotations' / f'ExLPose_{split}_{name}.json').read_text(encoding='utf-8'))
 
 
 def names(root, split, name):
@@ -193,7 +193,7 @@ def test_other_parameters_in_the_same_folder_are_refused(data, change):
 
 def test_foreign_folder_and_file_are_refused(tmp_path):
     note = tmp_path / 'notes.txt'
-    note.write_text('mine')
+    note.write_text('mine', encoding='utf-8')
     with pytest.raises(ValueError, match='not empty'):
         make(tmp_path)
     with pytest.raises(ValueError, match='is a file'):

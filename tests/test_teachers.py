@@ -1,15 +1,18 @@
 """The momentum teacher, the rule that merges two teachers, and training with both."""
 import copy
+import logging
 
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
+from mmengine.structures import PixelData
+from mmpose.registry import MODELS
 from torch import nn
 
 from exlpose_mm import lighting
 from exlpose_mm.distillation import Verdict
-from exlpose_mm.hooks import MomentumTeacherHook
+from exlpose_mm.hooks import FiniteLossHook, MomentumTeacherHook
 from exlpose_mm.teachers import MomentumTeacher, merge_teachers
 from exlpose_mm.transforms import MOMENTUM_VIEW
 from test_estimators import build, model_cfg, pairs
@@ -23,9 +26,9 @@ def with_teacher(head=None, **kwargs):
     return build(head={**cfg, 'momentum_teacher': teacher, **(head or {})})
 
 
-def boxed_pairs():
+def boxed_pairs(batch=2):
     """Pairs whose people have boxes."""
-    data = pairs()
+    data = pairs(batch)
     for sample in data['data_samples']:
         sample.gt_instances.bboxes = torch.tensor([[8., 8., 40., 56.]]).numpy()
         sample.gt_instances.bbox_scales = torch.tensor([[64., 64.]]).numpy()
@@ -92,6 +95,22 @@ class TestMomentumTeacher:
             if tensor.is_floating_point():
                 torch.testing.assert_close(tensor.double(), wanted[name], msg=name)
         assert teacher.updates == 4
+
+    @pytest.mark.parametrize('average', [
+        HEAVY, dict(HEAVY, interval=2), dict(type='MomentumAnnealingEMA', momentum=0.3, gamma=2),
+        dict(type='MomentumAnnealingEMA', momentum=0.01), dict(type='StochasticWeightAverage')])
+    def test_it_is_mmengines_average(self, average):
+        network = self.network()
+        teacher = MomentumTeacher(network, average)
+        theirs = MODELS.build(dict(average, model=network, update_buffers=True))
+        for _ in range(6):
+            for tensor in network.state_dict().values():
+                tensor.add_(torch.randn(tensor.shape).to(tensor))
+            teacher.update(network)
+            theirs.update_parameters(network)
+        for name, tensor in theirs.state_dict().items():
+            assert torch.equal(teacher.average.state_dict()[name], tensor), name
+        assert teacher.updates == 6
 
     def test_it_follows_after_it_has_moved(self):
         network = self.network()
@@ -279,6 +298,45 @@ class TestTraining:
         model = build(head={**model_cfg()['head'], 'momentum_teacher': {}})
         assert model.momentum_teacher.burn_in == 0 and model.head.distillation.loss_weight == 1
 
+    @pytest.mark.parametrize('sigmas', [None, [0.05] * 17])
+    def test_another_number_of_joints_needs_its_sigmas(self, sigmas):
+        cfg = {**model_cfg()['head'], 'momentum_teacher': dict(loss=dict(sigmas=sigmas) if sigmas else {})}
+        cfg['head'] = {**cfg['head'], 'out_channels': 17}
+        if not sigmas:
+            with pytest.raises(ValueError, match=r'has 17 joints, but .* 14 sigmas .*dict\(loss=dict\(sigmas='):
+                build(head=cfg)
+            return
+        model, data = build(head=cfg), boxed_pairs()
+        for one in data['data_samples']:
+            one.gt_instance_labels.keypoint_weights = torch.ones(1, 17)
+            one.gt_fields = PixelData(heatmaps=torch.rand(17, 16, 16))
+        model.momentum_teacher.update(model.network)
+        assert model(**model.data_preprocessor(data, True), mode='loss')['loss_distill'] > 0
+
+    @pytest.mark.parametrize('name', ['low_light', 'well_lit'])
+    def test_a_batch_of_one_lighting(self, name):
+        """Of both teachers those speak who can: none on well-lit images, none beside but the momentum teacher."""
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        data = batch(model, view=True)
+        for other in {*data['inputs']} - ({name, MOMENTUM_VIEW} if name == 'low_light' else {name}):
+            del data['inputs'][other]
+        for one in data['data_samples']:
+            one.set_metainfo(dict(lighting=name))
+        losses = model(**data, mode='loss')
+        assert f'{name}.loss_kpt' in losses and 'loss_gram' not in losses
+        assert losses.get('taught_by_momentum') == (1 if name == 'low_light' else None)
+        model.parse_losses(losses)[0].backward()
+        assert model.backbone.conv1.weight.grad.abs().sum() > 0
+
+    def test_views_of_some_dark_images_only(self):
+        model = with_teacher()
+        model.momentum_teacher.update(model.network)
+        data = batch(model, view=True)
+        data['inputs'][MOMENTUM_VIEW] = data['inputs'][MOMENTUM_VIEW][:1]
+        with pytest.raises(ValueError, match='2 low-light images, but 1 views .*: put AddMomentumView into all'):
+            model(**data, mode='loss')
+
     def test_a_checkpoint_holds_it(self):
         model = with_teacher()
         model.momentum_teacher.update(model.network)
@@ -303,9 +361,9 @@ class FakeRunner:
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
         self.optim_wrapper = OptimWrapper(optimizer, accumulative_counts=accumulative_counts)
 
-    def step(self, hook):
+    def step(self, hook, scale=1):
         loss = sum(p.square().sum() for p in self.model.network.parameters())
-        self.optim_wrapper.update_params(loss)
+        self.optim_wrapper.update_params(loss * scale)
         hook.after_train_iter(self, 0)
 
 
@@ -320,6 +378,39 @@ class TestHook:
         for _ in range(6):
             runner.step(hook)
         assert model.momentum_teacher.updates == 1 + 6 // accumulative_counts
+
+    @pytest.mark.parametrize('accumulative_counts', [1, 2])
+    @pytest.mark.parametrize('bad', ['loss', 'gradients'])
+    def test_a_step_that_was_left_out_is_none(self, bad, accumulative_counts):
+        model = with_teacher()
+        runner, hook, guard = FakeRunner(model, accumulative_counts), MomentumTeacherHook(), FiniteLossHook('skip')
+        runner.iter, runner.logger = 0, logging.getLogger()
+        hook.before_train(runner), guard.before_train(runner)
+        updates = []
+        for scale in (1, 1, float('nan'), 1, 1, 1):
+            weight = model.backbone.conv1.weight
+            handle = weight.register_hook(lambda grad: grad * scale) if bad == 'gradients' else None
+            runner.step(hook, scale if bad == 'loss' else 1)
+            if handle:
+                handle.remove()
+            updates.append(model.momentum_teacher.updates - 1)
+        assert updates == {1: [1, 2, 2, 3, 4, 5], 2: [0, 1, 1, 1, 1, 2]}[accumulative_counts] and guard.skipped == 1
+        assert model.momentum_teacher.network['backbone'].conv1.weight.isfinite().all()
+
+    def test_a_step_that_the_loss_scaler_left_out_is_none(self):
+        model = with_teacher()
+        runner, hook = FakeRunner(model), MomentumTeacherHook()
+        hook.before_train(runner)
+        runner.optim_wrapper.step = lambda: None  # as it does then: the optimiser is not called
+        runner.step(hook)
+        assert model.momentum_teacher.updates == 1
+
+    def test_after_training_it_follows_no_longer(self):
+        runner, hook = FakeRunner(with_teacher()), MomentumTeacherHook()
+        hook.before_train(runner)
+        hook.after_train(runner)
+        runner.step(hook)
+        assert runner.model.momentum_teacher.updates == 1
 
     def test_a_resumed_teacher_is_not_reset(self):
         model = with_teacher()

@@ -34,7 +34,7 @@ def random_checkpoint(config: Path, path: Path) -> str:
 
 def mim(*args: str, **env) -> str:
     command = [str(Path(sys.executable).with_name('mim')), *args]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT,
+    done = subprocess.run(command, capture_output=True, encoding='utf-8', cwd=ROOT,
                           env={**os.environ, 'OMP_NUM_THREADS': '1', **env})
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
@@ -62,7 +62,7 @@ real = dict(type='ExLPoseDataset', lighting='low_light', split='LL-A', data_root
 test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(datasets=[real]))
 test_evaluator = dict(data_root={str(official_dir)!r}, unions={{}},
                       ann_files={{'_delete_': True, 'LL-A': 'test_exlpose.json'}})
-''')
+''', encoding='utf-8')
         checkpoint = random_checkpoint(PAPER, tmp_path / 'random.pth')
         log = mim('test', 'exlpose_mm', str(config), '--checkpoint', checkpoint, '--work-dir', str(tmp_path),
                   '--show-dir', 'pictures')
@@ -165,7 +165,7 @@ class TestTrainingSamples:
         out = tmp_path / 'sheet.png'
         done = subprocess.run(
             [sys.executable, 'tools/browse_dataset.py', f'configs/{name}', '--data-root', str(exlpose_root), '--num', '3',
-             '--out', str(out)], capture_output=True, text=True, cwd=ROOT)
+             '--out', str(out)], capture_output=True, encoding='utf-8', cwd=ROOT)
         assert done.returncode == 0, done.stderr
         columns = 3 if 'unpaired' in name else 2
         assert cv2.imread(str(out)).shape == (28 + 3 * 388, 288 * columns, 3)

@@ -171,7 +171,7 @@ class TestTagLighting:
         assert len(paths) == 5
 
     def test_photographs_of_lspet_as_they_are_and_darkened(self, data_dir):
-        content = json.loads((data_dir / 'lspet14' / 'annotations' / 'lspet14_val.json').read_text())
+        content = json.loads((data_dir / 'lspet14' / 'annotations' / 'lspet14_val.json').read_text(encoding='utf-8'))
         names = {entry['id']: entry['file_name'] for entry in content['images']}
         darken = SimulateLowLight((20., 20.), paired=False)
         found = []

@@ -80,9 +80,10 @@ class TestDataRoot:
 
     def test_other_paths_stay(self, tmp_path):
         (tmp_path / 'own.py').write_text(
-            "test_dataloader = dict(dataset=dict(data_root='data', ann_file='data/a.json', bbox_file='database/b.json'))"
+            "test_dataloader = dict("
+            "dataset=dict(data_root='data', ann_file='data/a.json', bbox_file='database/b.json'))"
             "\nmodel = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='data/r50.pth')))"
-            "\nload_from='data/x.pth'")
+            "\nload_from='data/x.pth'", encoding='utf-8')
         config = load_config(tmp_path / 'own.py', data_root='/d')
         assert config.test_dataloader.dataset == dict(data_root='/d', ann_file='/d/a.json', bbox_file='database/b.json')
         assert config.model.backbone.init_cfg.checkpoint == 'data/r50.pth' and config.load_from == 'data/x.pth'
@@ -90,7 +91,7 @@ class TestDataRoot:
     def test_of_several_data_sets_or_none_is_refused(self, tmp_path):
         with pytest.raises(ConfigError, match='2 that differ: data/dark-lspet, data/exlpose-example'):
             load_config(dumped(REAL, tmp_path), data_root='/elsewhere')
-        (tmp_path / 'own.py').write_text("model = dict(type='TopdownPoseEstimator')")
+        (tmp_path / 'own.py').write_text("model = dict(type='TopdownPoseEstimator')", encoding='utf-8')
         with pytest.raises(ConfigError, match='own.py: data_root=/elsewhere .* none'):
             load_config(tmp_path / 'own.py', data_root='/elsewhere')
 
@@ -111,7 +112,7 @@ class TestPretrained:
         assert config.model.backbone.init_cfg.checkpoint == config.pretrained == "it's.pth"
 
     def test_without_a_place_is_refused(self, tmp_path):
-        (tmp_path / 'own.py').write_text("model = dict(backbone=dict(type='ResNet', init_cfg=None))")
+        (tmp_path / 'own.py').write_text("model = dict(backbone=dict(type='ResNet', init_cfg=None))", encoding='utf-8')
         with pytest.raises(ConfigError, match='pretrained=b.pth .*init_cfg of its backbone, but there are none'):
             load_config(tmp_path / 'own.py', pretrained='b.pth')
 
@@ -182,7 +183,7 @@ class TestTools:
             VariablesHook().before_run(type('Runner', (), dict(cfg=config)))
 
     def test_the_hook_sees_a_child_that_sets_what_its_base_has_used(self, tmp_path):
-        (tmp_path / 'child.py').write_text(f"_base_ = [{str(PAPER)!r}]\npretrained = 'mine.pth'")
+        (tmp_path / 'child.py').write_text(f"_base_ = [{str(PAPER)!r}]\npretrained = 'mine.pth'", encoding='utf-8')
         with pytest.raises(ConfigError, match='pretrained=mine.pth changes nothing here.*resnet50.*PRETRAINED'):
             VariablesHook().before_run(type('Runner', (), dict(cfg=Config.fromfile(tmp_path / 'child.py'))))
 
@@ -193,5 +194,5 @@ class TestTools:
 
 
 def run(script, *args, **environment):
-    return subprocess.run([sys.executable, str(script), *map(str, args)], capture_output=True, text=True,
+    return subprocess.run([sys.executable, str(script), *map(str, args)], capture_output=True, encoding='utf-8',
                           env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **environment})

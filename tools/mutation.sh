@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Mutation testing: break the modules that setup.cfg names in many small ways and see whether their tests notice.
+# Mutation testing: break the modules that pyproject.toml names in many small ways and see whether their tests notice.
 # Arguments are patterns of mutants ('exlpose_mm.losses.*'). Shows the survivors; docs/mutation.md explains them.
 set -euo pipefail
 cd "$(dirname "$0")/.."

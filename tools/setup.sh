@@ -1,40 +1,52 @@
 #!/usr/bin/env bash
-# Makes .venv/ from requirements.txt. Skipped when .venv/ is there and matches; safe to call at any time.
+# Makes a virtual environment with this package and all that it needs, and does nothing if it is there and matches.
+#   tools/setup.sh              .venv from requirements.txt: today's torch, no compiled mmcv
+#   tools/setup.sh openmmlab    .venv-openmmlab from requirements/openmmlab.txt: OpenMMLab's stack of 2023, compiles mmcv
+# PYTHON=... is another interpreter than the newest that fits, VENV=... another folder.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() { echo "setup: $*" >&2; exit 1; }
 
+stack=${1:-default}
+case $stack in
+    default) requirements=requirements.txt; versions='12 11 10'; venv=${VENV:-.venv} ;;
+    openmmlab) requirements=requirements/openmmlab.txt; versions='11 10'; venv=${VENV:-.venv-openmmlab} ;;
+    *) fail "there is no stack '$stack': default or openmmlab" ;;
+esac
+
 find_python() {
-  local candidate
-  for candidate in python3.11 python3 python; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
-      echo "$candidate"
-      return
-    fi
-  done
-  fail "Python 3.11 is missing (mmcv 2.1 with torch 2.1 needs it). Install python3.11 with its venv module and headers."
+    local candidate minor
+    for minor in $versions; do
+        for candidate in ${PYTHON:-"python3.$minor" python3 python}; do
+            if "$candidate" -c "import sys; sys.exit(sys.version_info[:2] != (3, $minor))" 2>/dev/null; then
+                echo "$candidate"
+                return
+            fi
+        done
+    done
+    fail "${PYTHON:-no interpreter on the PATH} is none of Python 3.${versions// /, 3.}, which this stack needs. Install one with its venv module and headers, or name it: PYTHON=/path/to/python tools/setup.sh"
 }
 
-wanted=$(cat requirements.txt setup.py | sha256sum | cut -d' ' -f1)
-stamp=.venv/.requirements.sha256
+python=$(find_python)
+wanted=$( (cat "$requirements" requirements/tests.txt pyproject.toml; "$python" --version) | sha256sum | cut -d' ' -f1)
+stamp=$venv/.requirements.sha256
 [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && exit 0
 
-python=$(find_python)
-command -v c++ >/dev/null || fail "no C++ compiler (c++) found; mmcv compiles from source. Install g++ (Debian/Ubuntu: apt-get install build-essential)."
+command -v cc >/dev/null || fail "no C compiler (cc), which xtcocotools needs for a few seconds. Install gcc (Debian/Ubuntu: apt-get install build-essential python3-dev)."
+[ "$stack" = default ] || command -v c++ >/dev/null || fail "no C++ compiler (c++), which mmcv needs. Install g++ (Debian/Ubuntu: apt-get install build-essential)."
 
-echo "setup: .venv from requirements.txt, about 8 minutes the first time"
-"$python" -m venv .venv || fail "$python cannot make a virtual environment. Install its venv module (Debian/Ubuntu: python3.11-venv)."
-pip() { .venv/bin/python -m pip --disable-pip-version-check "$@"; }
+"$python" -m venv --clear "$venv" || fail "$python cannot make a virtual environment. Install its venv module (Debian/Ubuntu: python3-venv)."
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
-# Packages that build against torch and setuptools come second, without build isolation.
-built='^(mmcv|chumpy|mmpose)=='
-echo "setup: 1/3 torch and the pure packages"
-pip install -r <(grep -vE "$built" requirements.txt)
-echo "setup: 2/3 mmcv, compiled from source (about 6 minutes, quiet while it compiles)"
-# No cache: a cached mmcv wheel may have been built against another torch.
-CFLAGS="-O2 -g0" pip install --no-cache-dir --no-build-isolation -r requirements.txt
+# Packages that build against torch, NumPy and setuptools come second; MMPose's dependencies are listed.
+built='^(mmcv|mmpose|xtcocotools)=='
+echo "setup: 1/3 $venv by $("$python" --version) from $requirements: torch and the pure packages"
+pip install -r <(grep -vE "$built|^--no-binary" "$requirements") -r requirements/tests.txt
+echo "setup: 2/3 xtcocotools, MMPose$([ "$stack" = default ] || echo ' and mmcv, compiled from source (about 6 minutes, quiet while it compiles)')"
+# No cache: a cached wheel may have been built against another torch or NumPy.
+CFLAGS="-O2 -g0" pip install --no-cache-dir --no-build-isolation --no-deps -r <(grep -E "$built|^--no-binary" "$requirements")
 echo "setup: 3/3 exlpose_mm itself"
-pip install --no-build-isolation --no-deps -e .
+pip install --no-deps -e .
 echo "$wanted" > "$stamp"
 echo "setup: done"

@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
-# Set up (once) and run the tests on two cores, and all of them with coverage (see setup.cfg). Arguments go to pytest.
+# Set up (once) and run the tests on two cores, and all of them with coverage (see pyproject.toml). Arguments go to
+# pytest. STACK=openmmlab is the other stack of tools/setup.sh; PYTHON and VENV are as there.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-bash tools/setup.sh
+stack=${STACK:-default}
+bash tools/setup.sh "$stack"
+[ "$stack" = default ] && venv=${VENV:-.venv} || venv=${VENV:-.venv-$stack}
 [ $# -gt 0 ] || set -- --cov
-OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 "$@"
+OMP_NUM_THREADS=1 PYTHONWARNDEFAULTENCODING=1 "$venv/bin/python" -m pytest -n 2 "$@"

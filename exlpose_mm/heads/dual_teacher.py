@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from ..datasets import METAINFO
 from ..distillation import choose, output_of, similarity
-from ..lighting import LIGHTINGS, tap
+from ..lighting import LIGHTINGS, lighting, tap
 from ..teachers import WellLitTeacher, merge_teachers
+from ..transfer import select, to_device
 
 
 @MODELS.register_module()
@@ -35,7 +36,7 @@ class DualTeacherHead(BaseHead):
             :class:`~exlpose_mm.teachers.MomentumTeacher`, which the estimator builds, and
             beside it as ``loss`` the arguments of :class:`Distillation`.
         adversary (dict, optional): Config of a loss on the last features of both lightings,
-            e.g. :class:`~exlpose_mm.adversarial.DomainAdversarialLoss`.
+            e.g. :class:`~exlpose_mm.adversarial.DomainAdversarialLoss`. Of a lighting that a batch lacks it gets none.
 
     Loss keys: ``<lighting>.<key of the wrapped head>``, the teachers' own and
     ``loss_adversary``.
@@ -97,7 +98,8 @@ class DualTeacherHead(BaseHead):
                   for name in feats}
         losses, outputs = {}, {}
         for name, x in feats.items():
-            own, outputs[name] = self._supervise(name, x, people[name], train_cfg)
+            with lighting(self.head, name):
+                own, outputs[name] = self._supervise(name, x, people[name], train_cfg)
             losses.update({f'{name}.{key}': value for key, value in own.items()})
         pairs = partners(batch_data_samples)
         if self.well_lit_teacher and len(pairs['low_light']):
@@ -106,7 +108,9 @@ class DualTeacherHead(BaseHead):
         if self.distillation and 'low_light' in outputs:
             losses.update(self.distillation(outputs, momentum, people['low_light'], pairs))
         if self.adversary:
-            losses['loss_adversary'] = self.adversary(feats['low_light'][-1], feats['well_lit'][-1])
+            nothing = next(iter(feats.values()))[-1][:0]
+            last = [feats[name][-1] if name in feats else nothing for name in LIGHTINGS]
+            losses['loss_adversary'] = self.adversary(*last)
         return losses
 
     def _supervise(self, name: str, feats: Sequence[Tensor], people: SampleList,
@@ -124,14 +128,17 @@ class DualTeacherHead(BaseHead):
             with tap(self.head, self.output_layers) as output:
                 self.head.forward(tuple(select(x, rest) for x in feats))
             parts.append(output)
-        order = np.argsort(rows + rest).tolist() if rows and rest else slice(None)
-        return losses, [torch.cat([part[layer] for part in parts])[order] for layer in self.output_layers]
+        joint = [torch.cat([part[layer] for part in parts]) for layer in self.output_layers]
+        if rows and rest and joint:
+            order = to_device(np.argsort(rows + rest), joint[0])
+            joint = [output.index_select(0, order) for output in joint]
+        return losses, joint
 
 
 def lightings_of(sample: PoseDataSample) -> Sequence[str]:
     """Lightings of a sample's images: its ``lighting``, or both."""
-    lighting = sample.metainfo.get('lighting', LIGHTINGS)
-    return (lighting, ) if isinstance(lighting, str) else lighting
+    names = sample.metainfo.get('lighting', LIGHTINGS)
+    return (names, ) if isinstance(names, str) else names
 
 
 def is_labelled(sample: PoseDataSample, lighting_name: str) -> bool:
@@ -145,11 +152,6 @@ def partners(samples: SampleList) -> Dict[str, List[int]]:
     both = [i for i, has in enumerate(present) if all(has)]
     return {name: [sum(has[column] for has in present[:i]) for i in both]
             for column, name in enumerate(LIGHTINGS)}
-
-
-def select(batch: Tensor, indices: List[int]) -> Tensor:
-    """Rows of a batch; without a copy if they are all of them."""
-    return batch if len(indices) == len(batch) else batch[indices]
 
 
 class Distillation(nn.Module):
@@ -169,12 +171,17 @@ class Distillation(nn.Module):
         sigmas (Sequence[float]): Of the joints, for their agreement. Defaults to ExLPose's.
 
     Raises:
-        ValueError: If there is no rule to distil this head's output.
+        ValueError: If there is no rule to distil this head's output, or it has another number of joints than
+            there are sigmas.
     """
 
     def __init__(self, head: nn.Module, loss_weight: float = 1., min_confidence: Tuple[float, float] = (0.3, 0.3),
                  unlabelled_only: bool = False, sigmas: Sequence[float] = METAINFO['sigmas']) -> None:
         super().__init__()
+        joints = getattr(head, 'out_channels', len(sigmas))
+        if joints != len(sigmas):
+            raise ValueError(f'the head has {joints} joints, but the momentum teacher {len(sigmas)} sigmas (by default '
+                             "ExLPose's): give it the data set's, momentum_teacher=dict(loss=dict(sigmas=[...]))")
         self.output = output_of(head)
         self.loss_weight = loss_weight
         self.min_confidence = tuple(min_confidence)
@@ -197,29 +204,32 @@ class Distillation(nn.Module):
             dict: ``loss_distill``, ``taught_by_well_lit``, ``taught_by_momentum``.
         """
         student = outputs['low_light']
-        has_partner = torch.zeros(len(samples), dtype=torch.bool, device=self.sigmas.device)
-        has_partner[pairs['low_light']] = True
+        boxes, crops, has_partner, taught = self._facts(samples, pairs)
         burning_in = momentum is None
         if burning_in:
             momentum = [tensor.detach() for tensor in student]
         well_lit = [tensor.detach().clone() for tensor in momentum]
+        low, well = to_device([pairs[name] for name in LIGHTINGS], self.sigmas, torch.long)
         for mine, theirs in zip(well_lit, outputs.get('well_lit', [])):
-            mine[pairs['low_light']] = theirs.detach()[pairs['well_lit']].to(mine)
+            mine.index_copy_(0, low, theirs.detach().index_select(0, well).to(mine))
         first, second = self.output.verdict(well_lit), self.output.verdict(momentum)
         if burning_in:
             second = replace(second, confidence=torch.full_like(second.confidence, -torch.inf))
-        taught = torch.tensor([not (self.unlabelled_only and is_labelled(sample, 'low_light')) for sample in samples],
-                              device=self.sigmas.device)
-        agreement = similarity(first.position, second.position, *_sizes(samples, self.sigmas), self.sigmas)
+        agreement = similarity(first.position, second.position, boxes, crops, self.sigmas)
         merged = merge_teachers(first, second, has_partner, agreement, self.min_confidence).among(taught)
         target = choose(well_lit, momentum, merged.from_well_lit)
         distances = self.output.distances(student, target)
         mean = (merged.weight * distances).sum() / (taught.sum() * distances.shape[1]).clamp(min=1)
         return dict(loss_distill=self.loss_weight * mean, **merged.shares())
 
-
-def _sizes(samples: SampleList, like: Tensor) -> Tuple[Tensor, Tensor]:
-    """Width and height of people's boxes and of their crops, each (B, 2), in pixels of the image."""
-    people = [sample.gt_instances for sample in samples]
-    boxes = torch.stack([like.new_tensor(p.bboxes[0, 2:] - p.bboxes[0, :2]) for p in people])
-    return boxes, torch.stack([like.new_tensor(p.bbox_scales[0]) for p in people])
+    def _facts(self, samples: SampleList, pairs: Dict[str, List[int]]) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Width and height of people's boxes and of their crops, each (B, 2), in pixels of the image; and (B, ) bool
+        each, who has a partner and who is taught at all."""
+        facts = np.zeros((len(samples), 6), np.float32)
+        for row, sample in zip(facts, samples):
+            people = sample.gt_instances
+            row[:2], row[2:4] = people.bboxes[0, 2:] - people.bboxes[0, :2], people.bbox_scales[0]
+            row[5] = not (self.unlabelled_only and is_labelled(sample, 'low_light'))
+        facts[pairs['low_light'], 4] = 1
+        boxes, crops, partner, taught = to_device(facts, self.sigmas).split([2, 2, 1, 1], dim=1)
+        return boxes, crops, partner[:, 0] > 0, taught[:, 0] > 0

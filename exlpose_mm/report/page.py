@@ -1,19 +1,23 @@
 """What the page says, and its HTML."""
+from __future__ import annotations
+
 import os
 import os.path as osp
 from dataclasses import dataclass
 from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..comparison import Comparison, parse_source, read_results, signed
+from ..extras import Extra
 from ..people import People
 from ..results import Results, ordered
 from . import figures
 from .brightness import Bins, Brightness, bins_of, correlations, measure
 from .frames import PANEL, Frames, mean_in_box
 from .training_log import Losses, read_losses
+
+jinja2 = Extra('jinja2', 'report')
 
 
 class ReportError(ValueError):
@@ -80,10 +84,10 @@ def write_report(sources: Sequence[str], out: str, options: Options = Options(),
         file.write(page)
 
 
-def _environment() -> Environment:
+def _environment() -> jinja2.Environment:
     """Jinja2 that escapes all but :class:`markupsafe.Markup`."""
-    environment = Environment(loader=FileSystemLoader(osp.dirname(__file__)), autoescape=True,
-                              undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(osp.dirname(__file__)), autoescape=True,
+                              undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(
         percent=_percent, signed=_signed, number=_number, spaced=lambda name: str(name).replace('_', ' '))
     return environment
