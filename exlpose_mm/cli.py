@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Iterator, Optional, Tuple
 
 import mmpose
+import torch
 from mmengine.utils import ProgressBar, Timer
 
 from .checkpoints import CheckpointError
@@ -28,6 +29,15 @@ def count(text: str) -> int:
     if number < 0:
         raise ArgumentTypeError(f'{number} is negative')
     return number
+
+
+def device(text: str) -> str:
+    """A device that torch can use, as argparse's ``type``."""
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:
+        raise ArgumentTypeError(f'{text!r} cannot be used: {str(error).splitlines()[0]}') from error
+    return text
 
 
 class Progress(ProgressBar):

@@ -102,7 +102,7 @@ def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
     with open(path, 'rb') as lines:
         for number, content in enumerate(lines, 1):
             try:
-                line = content.decode()
+                line = content.decode('utf-8-sig' if number == 1 else 'utf-8')
             except UnicodeDecodeError as error:
                 raise DatasetError(f'{path}, line {number} is not UTF-8: {error}; save the file in this '
                                    'encoding') from error
@@ -139,8 +139,14 @@ def check_sizes(low_light: str, well_lit: str) -> None:
 
 
 def check_annotated_size(path: str, size: Tuple[int, int]) -> None:
-    """Raise :class:`DatasetError` unless an image has the annotated width and height; reads its header only."""
+    """Raise :class:`DatasetError` unless an image has the annotated width and height; reads its header only.
+
+    So does a TIFF file with an orientation, which OpenCV turns whatever it is asked.
+    """
     found = image_size(path)
+    if path.lower().endswith(('.tif', '.tiff')) and is_turned(path):
+        raise DatasetError(f'{path} is a TIFF file with an orientation, which OpenCV would turn, but not its labels: '
+                           'write its pixels as PNG')
     if found != tuple(size):
         raise DatasetError(f'{path} is {found[0]} x {found[1]} pixels, annotated as {size[0]} x {size[1]}: joints and '
                            'boxes would lie elsewhere; take the images that the annotation file is of')
@@ -168,8 +174,9 @@ def image_size(path: str) -> Tuple[int, int]:
 def is_turned(path: str) -> bool:
     """Whether a file's EXIF data have viewers, and MMPose's ``LoadImage``, turn or mirror its pixels."""
     with Image.open(path) as image:
-        # getexif decodes all of a PNG that has none
-        return 'exif' in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+        # getexif decodes all of a PNG that has none; a TIFF file has its tags elsewhere
+        known = 'exif' in image.info or image.format == 'TIFF'
+        return known and image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
 
 
 def shared_partners(pairs: Iterable[dict]) -> Iterator[PairingError]:

@@ -34,13 +34,14 @@ def load_config(path: str, **variables: Optional[str]) -> Config:
             ``DATA_ROOT`` or ``PRETRAINED`` says or, if there is none, what the config does.
 
     Raises:
-        ConfigError: If the config has no such place, or several that differ.
-        OSError: If there is no such file.
+        ConfigError: If there is no such file, or the config has no such place, or several that differ.
     """
     known = {name: os.environ.get(name.upper()) for name in VARIABLES}
     known.update((name, value) for name, value in variables.items() if value is not None)
     wanted = {name: value for name, value in known.items() if value is not None}
     with patch.dict(os.environ, {name.upper(): value for name, value in wanted.items()}):
+        if not os.path.isfile(path):
+            raise ConfigError(f'no config {path}')
         config = Config.fromfile(path)
     for name, value in wanted.items():
         _set(config, name, value)

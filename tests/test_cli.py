@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from exlpose_mm.cli import Progress, count, printable_output
+from exlpose_mm.cli import Progress, count, device, printable_output
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,6 +63,13 @@ def test_negative_counts_are_refused(tool, arguments, capsys):
         parse(arguments)
     assert stopped.value.code == 2
     assert re.search('negative|at least 1', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize('text', ['gpu', 'cuda:99'])
+def test_a_device_that_is_not_there(text):
+    with pytest.raises(ArgumentTypeError, match=f"'{text}' cannot be used: "):
+        device(text)
+    assert device('cpu') == 'cpu'
 
 
 def test_output_that_the_terminal_cannot_show_is_escaped(monkeypatch):

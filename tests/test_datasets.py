@@ -17,6 +17,7 @@ from PIL import Image
 
 from exlpose_mm.datasets import (DatasetError, ExLPoseDataset, ExLPoseOCNDataset, MissingFileError,
                                  PairingError, find_annotation)
+from exlpose_mm.pairing import read_pair_file
 from exlpose_mm.transforms import LoadPairedImages
 
 LAYOUTS = [('Annotations', 'ExLPose'), ('annotations/ExLPose', ''), ('Annotations/ExLPose', 'ExLPose'),
@@ -372,6 +373,15 @@ def test_a_pair_file_that_is_not_utf_8(exlpose_root):
     (exlpose_root / 'brightPath2darkPath.txt').write_bytes('bright/größe.png dark/größe.png\n'.encode('latin-1'))
     with pytest.raises(DatasetError, match='brightPath2darkPath.txt, line 1 is not UTF-8.*save the file in this'):
         build(exlpose_root)
+
+
+def test_a_pair_file_with_a_byte_order_mark(exlpose_root):
+    """As an editor on Windows writes it."""
+    names = [image.name for word in ('bright', 'dark') for image in (images(exlpose_root, word)[:2])]
+    lines = f'{names[0]} {names[3]}\n{names[1]} {names[2]}\n'
+    (exlpose_root / 'brightPath2darkPath.txt').write_text(lines, encoding='utf-8-sig')
+    found = read_pair_file(str(exlpose_root / 'brightPath2darkPath.txt'))
+    assert found[names[0], 'low_light'] == {names[3]} and found[names[1], 'low_light'] == {names[2]}
 
 
 def test_ambiguous_pair_file(exlpose_root):

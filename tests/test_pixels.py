@@ -121,6 +121,23 @@ def test_a_night_photograph_is_not_turned(tmp_path, orientation):
         ocn(tmp_path, dict(type='LoadImage'))
 
 
+@pytest.mark.parametrize('orientation', [0, 1, 9])
+def test_an_orientation_that_turns_nothing_is_no_matter(tmp_path, orientation):
+    pixels = turn(night(tmp_path), orientation)
+    np.testing.assert_array_equal(ocn(tmp_path, dict(type='LoadImage'))[0]['img'], pixels)
+
+
+def test_a_tiff_file_that_opencv_turns_in_any_case(tmp_path):
+    path = night(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(path).save(path.with_suffix('.tif'), exif=exif)
+    annotations = tmp_path / 'ExLPose-OC_test_A7M3.json'
+    annotations.write_text(annotations.read_text(encoding='utf-8').replace('night.png', 'night.tif'), encoding='utf-8')
+    with pytest.raises(DatasetError, match='night.tif is a TIFF file with an orientation'):
+        ocn(tmp_path, dict(type='LoadLabelledImage'))
+
+
 @pytest.mark.parametrize('name', [str(path) for path in shipped_configs(ROOT / 'configs')])
 def test_every_shipped_config_loads_so(name):
     def loaders(node):

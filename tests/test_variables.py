@@ -138,6 +138,9 @@ class TestOptions:
 class TestTools:
 
     def test_say_so_without_a_traceback(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(sys, 'argv', ['train.py', 'nowhere.py'])
+        with pytest.raises(SystemExit, match='^train: no config nowhere.py$'):
+            cli.run_mmpose_tool('train')
         monkeypatch.setattr(sys, 'argv', ['test.py', str(DEMO), 'x.pth', '--cfg-options', 'codec.sigma=1'])
         with pytest.raises(SystemExit, match='^test: --cfg-options codec.sigma=1 would change nothing'):
             cli.run_mmpose_tool('test')

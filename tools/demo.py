@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from exlpose_mm.cli import Progress, count, exiting_on_sigterm, printable_output
+from exlpose_mm.cli import Progress, count, device, exiting_on_sigterm, printable_output
 from exlpose_mm.detection import DetectionError, load_detector, people_in
 from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses,
                                   load_model, whole_image)
@@ -44,7 +44,7 @@ def parse_args(argv=None):
                         help=f'{" or ".join(LIGHTINGS)}, of every image or, in addition, of the one of this name; read '
                         'from the people of each by default')
     parser.add_argument('--num', type=count, default=0, help='frames to stop after; a webcam runs till Ctrl-C')
-    parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu')
+    parser.add_argument('--device', type=device, default='cuda:0' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args(argv)
 
 

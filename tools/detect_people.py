@@ -7,7 +7,7 @@ import sys
 import torch
 from mmengine.fileio import dump
 
-from exlpose_mm.cli import Progress
+from exlpose_mm.cli import Progress, device
 from exlpose_mm.datasets import DatasetError
 from exlpose_mm.detection import DetectionError, as_annotations, detect_people, list_images, load_detector
 from exlpose_mm.lighting import LIGHTINGS
@@ -27,7 +27,7 @@ def parse_args(argv=None):
                         help='write an annotation file of people without joints instead, for a training set with '
                         'unlabelled=True; wants a higher --score-thr')
     parser.add_argument('--score-thr', type=float, default=0.05, help='lowest score of a box')
-    parser.add_argument('--device', default='cuda:0' if torch.cuda.is_available() else 'cpu',
+    parser.add_argument('--device', type=device, default='cuda:0' if torch.cuda.is_available() else 'cpu',
                         help='where the detector runs')
     return parser.parse_args(argv)
 

@@ -5,7 +5,7 @@ import sys
 import cv2
 
 from exlpose_mm import ExLPoseDataset
-from exlpose_mm.cli import Progress, count, split_name
+from exlpose_mm.cli import Progress, count, device, split_name
 from exlpose_mm.inference import load_model
 from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image
 
@@ -24,7 +24,7 @@ def parse_args(argv=None):
     parser.add_argument('--width', type=int, help='of the picture in pixels, if it would be wider')
     parser.add_argument('--out', default='predictions.png')
     parser.add_argument('--num', type=count, default=6, help='images, spread evenly over the data set')
-    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--device', type=device, default='cpu')
     args = parser.parse_args(argv)
     if args.num < 1:
         parser.error('--num is at least 1')
