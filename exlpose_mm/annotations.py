@@ -4,7 +4,7 @@ Without this MMPose's reader would fail far from the cause, or leave people out 
 """
 from collections import Counter
 from numbers import Integral, Real
-from typing import Dict, Iterable, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.fileio import load
@@ -22,7 +22,8 @@ LARGEST = 20
 def check_annotations(path: str, joints: int, unlabelled: bool = False) -> Dict[str, Tuple[int, int]]:
     """Raise unless a COCO annotation file is whole, and the people in it can be used.
 
-    People without labelled joints, who are left out, and crowds may have any box. Boxes may leave
+    Annotations of other categories are not looked at. People without labelled joints, who are left out, and crowds may
+    have any box. Boxes may leave
     the frame, and joints too; only a person who is outside with all of the box or all of the joints is refused.
 
     Args:
@@ -41,7 +42,7 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> Dict[
         _check_unique(path, f'id of {kind}', (entry['id'] for entry in content[kind]))
     _check_unique(path, 'file_name', (image['file_name'] for image in content['images']))
     images = {image['id']: image for image in content['images']}
-    for person in content['annotations']:
+    for person in people_of(content, path):
         problem = person_problem(person, images.get(person['image_id']), joints, unlabelled)
         if problem:
             raise DatasetError(f'{path}: annotation {person["id"]} {problem}; correct it or take it out')
@@ -109,6 +110,18 @@ def box_problem(person: dict, size: Sequence[float]) -> Optional[str]:
     if (extent > LARGEST * size).any():
         return f'has a box of more than {LARGEST} times its frame of {size.tolist()}: {person["bbox"]}'
     return None
+
+
+def people_of(content: dict, path: str) -> List[dict]:
+    """Annotations of the category of people; all of a file that lists no categories.
+
+    Raises:
+        DatasetError: As :func:`person_category`.
+    """
+    if not content.get('categories'):
+        return content['annotations']
+    person = person_category(content['categories'], path)['id']
+    return [annotation for annotation in content['annotations'] if annotation.get('category_id', person) == person]
 
 
 def person_category(categories: Sequence[dict], path: str) -> dict:

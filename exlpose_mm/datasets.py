@@ -15,7 +15,7 @@ from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import DATASETS
 from mmpose.structures.bbox import bbox_xywh2xyxy
 
-from .annotations import box_problem, check_annotations
+from .annotations import box_problem, check_annotations, people_of
 from .crop_cache import CropCache
 from .lighting import LIGHTINGS
 from .pairing import (LONG_SPLITS, SHORT_SPLITS, DatasetError, ImageFinder, MissingFileError,
@@ -226,8 +226,10 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         return super()._load_detection_results()
 
     def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
-        """Parse an annotation; None if it has no labelled joint, but ought to."""
+        """Parse an annotation; None if it is of no person, or has no labelled joint, but ought to."""
         annotation, joints = raw_data_info['raw_ann_info'], self.metainfo['num_keypoints']
+        if not people_of(dict(self.coco.dataset, annotations=[annotation]), self.ann_file):
+            return None
         if self.unlabelled:
             annotation = {**annotation, 'keypoints': 3 * joints * [0]}
             raw_data_info = {**raw_data_info, 'raw_ann_info': annotation}

@@ -11,6 +11,7 @@ from mmengine.registry import DefaultScope
 from mmpose.structures.bbox import bbox_xywh2xyxy
 from torch import nn
 
+from .annotations import person_category
 from .datasets import ExLPoseDataset
 from .lighting import check_lighting
 from .pairing import find_annotation
@@ -133,10 +134,13 @@ def as_annotations(detections: List[dict], ann_file: str, data_root: Optional[st
         detections (list[dict]): From :func:`detect_people`.
         ann_file, data_root (str): Of the images; see :func:`list_images`.
     """
-    known = load(find_annotation(data_root, ann_file))
-    people = [dict(id=i, image_id=d['image_id'], category_id=1, bbox=d['bbox'], iscrowd=0,
+    path = find_annotation(data_root, ann_file)
+    known = load(path)
+    categories = known.get('categories') or [dict(id=1, name='person')]
+    person = person_category(categories, path)['id']
+    people = [dict(id=i, image_id=d['image_id'], category_id=person, bbox=d['bbox'], iscrowd=0,
                    area=d['bbox'][2] * d['bbox'][3]) for i, d in enumerate(detections, start=1)]
-    return dict(images=known['images'], annotations=people, categories=known['categories'])
+    return dict(images=known['images'], annotations=people, categories=categories)
 
 
 def _people(detector: nn.Module, image: np.ndarray, score_thr: float) -> List[Tuple[list, float]]:

@@ -16,7 +16,7 @@ from mmpose.apis import inference_topdown, init_model
 from mmpose.structures import PoseDataSample, merge_data_samples
 from torch import nn
 
-from .annotations import box_problem, person_category
+from .annotations import box_problem, people_of
 from .deployment import force_lighting
 from .fitting import load_fitting
 from .layout import write_file
@@ -199,10 +199,8 @@ def boxes_from_file(path: str) -> Boxes:
         files = [image['file_name'] for image in content['images']]
         names = {image['id']: osp.basename(name) for image, name in zip(content['images'], files)}
         boxes: Dict[str, list] = {name: [] for name in names.values()}
-        listed = content.get('categories')
-        category = listed and person_category(listed, path)['id']
-        for person in content['annotations']:
-            if person.get('iscrowd') or (category and person['category_id'] != category):
+        for person in people_of(content, path):
+            if person.get('iscrowd'):
                 continue
             x, y, width, height = person['bbox']
             boxes[names[person['image_id']]].append([x, y, x + width, y + height])

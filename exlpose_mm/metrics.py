@@ -14,6 +14,7 @@ from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
+from .annotations import people_of
 from .datasets import find_annotation
 from .people import People
 from .results import GROUND_TRUTH, ROW_ORDER, Matches, Results, ordered, text_table
@@ -122,7 +123,7 @@ class LightingCocoMetric(CocoMetric):
         for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
             self._check_size(sample, split)
             boxes = _boxes_of(sample)
-            pred.update(split=split, boxes=boxes,
+            pred.update(split=split, boxes=boxes, category_id=1,
                         annotation_id=sample['id'] if boxes == GROUND_TRUTH else None,
                         lighting=sample.get('lighting') or ('well_lit' if split == 'WL' else 'low_light'),
                         simulated=sample.get('simulated', ''), **_place(sample.get('img_path', ''), self.data_root))
@@ -330,17 +331,17 @@ def _mean(rows: Sequence[Dict[str, float]]) -> Dict[str, float]:
 def _load_ground_truth(path: str) -> dict:
     """Load an annotation file; joints are counted anew, annotations without image left out.
 
-    People without joints may lack ``keypoints`` and ``bbox``, and the file ``categories``.
+    People without joints may lack ``keypoints`` and ``bbox``, and the file ``categories``. Whatever category is people
+    becomes 1, as predictions are; others are left out.
     """
     dataset = load(path)
     known = {image['id'] for image in dataset['images']}
-    annotations = [annotation for annotation in dataset['annotations'] if annotation['image_id'] in known]
+    annotations = [annotation for annotation in people_of(dataset, path) if annotation['image_id'] in known]
     unlabelled = max((len(annotation.get('keypoints') or ()) for annotation in annotations), default=0) * [0]
     dataset['annotations'] = [
-        dict(annotation, iscrowd=annotation.get('iscrowd', 0), keypoints=annotation.get('keypoints') or unlabelled,
+        dict(annotation, category_id=1, iscrowd=annotation.get('iscrowd', 0), keypoints=annotation.get('keypoints') or unlabelled,
              bbox=annotation.get('bbox') or 4 * [0],
              num_keypoints=sum(v > 0 for v in (annotation.get('keypoints') or ())[2::3]))
         for annotation in annotations]
-    ids = {annotation['category_id'] for annotation in annotations}
-    dataset.setdefault('categories', [dict(id=category, name='person') for category in sorted(ids)])
+    dataset['categories'] = [dict(id=1, name='person')]
     return dataset

@@ -13,7 +13,7 @@ from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
 
 from exlpose_mm.datasets import ExLPoseDataset
-from exlpose_mm.detection import (DetectionError, detect_people, list_images, load_detector,
+from exlpose_mm.detection import (DetectionError, as_annotations, detect_people, list_images, load_detector,
                                   read_image)
 from exlpose_mm.metrics import LightingCocoMetric
 from exlpose_mm.transforms import ImageError
@@ -214,6 +214,46 @@ def test_command_line_names_a_missing_file(detector_files, exlpose_root, tmp_pat
     with pytest.raises(SystemExit, match="no annotation file 'nothing.json'"):
         tool().main([*detector_files, 'nothing.json', str(tmp_path / 'people.json'), '--data-root',
                      str(exlpose_root)])
+
+
+def renumber(root, split, number):
+    """People become a category of this number, a dog is number 1 and has as many joints."""
+    path = root / 'Annotations' / f'ExLPose_test_{split}.json'
+    content = contents(root, split)
+    for annotation in content['annotations']:
+        annotation['category_id'] = number
+    content['categories'][0].update(id=number)
+    content['categories'].insert(0, dict(id=1, name='dog'))
+    dog = dict(content['annotations'][0], id=800, category_id=1)
+    path.write_text(json.dumps({**content, 'annotations': [dog, *content['annotations']]}), encoding='utf-8')
+
+
+@pytest.mark.parametrize('detected', [False, True])
+def test_people_may_be_any_category(exlpose_root, tmp_path, detected):
+    people = boxes_of(exlpose_root, 'LL-N', tmp_path / 'boxes.json')
+    renumber(exlpose_root, 'LL-N', 5)
+    dataset = ExLPoseDataset('low_light', 'ExLPose_test_LL-N.json', str(exlpose_root), test_mode=True,
+                             pipeline=Config.fromfile(ROOT / 'configs' / '_base_' / 'exlpose.py').test_pipeline,
+                             **(dict(bbox_file=str(tmp_path / 'boxes.json')) if detected else {}))
+    assert len(dataset) == len(people) == 3
+    packed = [dataset[i]['data_samples'].to_dict() for i in range(len(dataset))]
+    for sample, person in zip(packed, people):
+        joints = np.reshape(person['keypoints'], (1, 14, 3))[..., :2]
+        sample['pred_instances'] = dict(keypoints=joints, keypoint_scores=np.ones((1, 14)))
+    metric = LightingCocoMetric({'LL-N': 'ExLPose_test_LL-N.json'}, str(exlpose_root))
+    metric.dataset_meta = dataset.metainfo
+    metric.process([], packed)
+    assert metric.evaluate(len(packed))['LL-N/AP'] == pytest.approx(1)
+
+
+def test_people_without_labels_are_no_dogs(exlpose_root, tmp_path):
+    renumber(exlpose_root, 'LL-N', 5)
+    dataset = ExLPoseDataset('low_light', 'ExLPose_test_LL-N.json', str(exlpose_root), unlabelled=True)
+    assert len(dataset) == 3
+    written = as_annotations([dict(image_id=0, bbox=[1, 2, 30, 40], score=.9)], 'ExLPose_test_LL-N.json',
+                             str(exlpose_root))
+    (tmp_path / 'found.json').write_text(json.dumps(written), encoding='utf-8')
+    assert len(ExLPoseDataset('low_light', str(tmp_path / 'found.json'), str(exlpose_root), unlabelled=True)) == 1
 
 
 def boxes_of(root, split, path):
