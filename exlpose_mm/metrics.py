@@ -339,8 +339,8 @@ def _load_ground_truth(path: str) -> dict:
     annotations = [annotation for annotation in people_of(dataset, path) if annotation['image_id'] in known]
     unlabelled = max((len(annotation.get('keypoints') or ()) for annotation in annotations), default=0) * [0]
     dataset['annotations'] = [
-        dict(annotation, category_id=1, iscrowd=annotation.get('iscrowd', 0), keypoints=annotation.get('keypoints') or unlabelled,
-             bbox=annotation.get('bbox') or 4 * [0],
+        dict(annotation, category_id=1, iscrowd=annotation.get('iscrowd', 0),
+             keypoints=annotation.get('keypoints') or unlabelled, bbox=annotation.get('bbox') or 4 * [0],
              num_keypoints=sum(v > 0 for v in (annotation.get('keypoints') or ())[2::3]))
         for annotation in annotations]
     dataset['categories'] = [dict(id=1, name='person')]

@@ -8,7 +8,7 @@ from typing import Dict, List, Optional
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.optim import _ParamScheduler
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
 
 from .checkpoints import CheckpointError
@@ -89,7 +89,7 @@ class WorkDirHook(Hook):
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        if not runner._train_loop:
+        if not isinstance(runner._train_loop, BaseLoop):  # a config, in a test
             return
         if is_main_process():
             _lock(Path(runner.work_dir))

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -164,6 +165,11 @@ class TestOneAtATime:
             other.kill()
             other.wait()
         trained(tmp_path)  # what a dead process held is free
+
+    def test_a_test_may_run_beside(self, tmp_path):
+        """Its runner has the config of a train loop, but no loop."""
+        WorkDirHook().before_run(SimpleNamespace(_train_loop=dict(max_epochs=1), work_dir=str(tmp_path)))
+        assert not list(tmp_path.iterdir())
 
     def test_the_same_process_may_go_on(self, tmp_path):
         with pytest.raises(TrainingError):
