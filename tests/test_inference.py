@@ -332,9 +332,9 @@ class TestTool:
             return frame
 
         monkeypatch.setattr('exlpose_mm.inference.draw', look)
-        demo(video(tmp_path / 'a.mp4', frames=9), DEMO, checkpoint, '--out', tmp_path / 'out')
-        assert on_disk[0] == 0 and 4 <= max(on_disk) < 9
-        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['images']) == 9
+        demo(video(tmp_path / 'a.mp4', frames=7), DEMO, checkpoint, '--out', tmp_path / 'out')
+        assert on_disk[0] == 0 and 3 <= max(on_disk) < 7
+        assert len(json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['images']) == 7
 
     def test_the_lighting_is_said_and_may_be_forced(self, folder, checkpoint, tmp_path, capsys):
         (folder / '3.png').unlink()

@@ -146,6 +146,11 @@ def start(code, *args):
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
 
 
+def said(process):
+    """What it prints behind `said: `; packages may print of their own on import."""
+    return next(line.removeprefix('said: ').strip() for line in process.stdout if line.startswith('said: '))
+
+
 class TestOneAtATime:
 
     def test_a_second_training_is_told(self, tmp_path):
@@ -154,10 +159,10 @@ class TestOneAtATime:
             from pathlib import Path
             from exlpose_mm.running import _lock
             _lock(Path(sys.argv[1]))
-            print('locked', flush=True)
+            print('said: locked', flush=True)
             time.sleep(600)''', tmp_path)
         try:
-            assert other.stdout.readline() == 'locked\n'
+            assert said(other) == 'locked'
             with pytest.raises(TrainingError, match=f'process {other.pid} is training into {tmp_path}'):
                 runner(tmp_path).train()
             assert not list(tmp_path.glob('*.pth'))
@@ -195,16 +200,20 @@ def test_a_worker_that_waits_to_flush_its_queue_dies_with_the_training(number):
 
         OrphansHook().before_run(None)
         loader = iter(DataLoader(Heavy(), batch_size=None, num_workers=1, prefetch_factor=4))
-        print(next(loader)[0], flush=True)
+        print('said:', next(loader)[0], flush=True)
         time.sleep(600)''')
-    worker = int(training.stdout.readline())
-    os.kill(training.pid, number)
-    training.wait()
+    try:
+        worker = int(said(training))
+        os.kill(training.pid, number)
+        training.wait()
+    finally:
+        training.kill()
     for _ in range(100):
         if not alive(worker):
-            break
+            return
         time.sleep(0.1)
-    assert not alive(worker)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail(f'worker {worker} has outlived the training')
 
 
 def alive(pid):
