@@ -295,13 +295,14 @@ class StepWatch:
 
 @HOOKS.register_module()
 class KeepHeapHook(Hook):
-    """Keeps the memory that one training step frees for the next, by :func:`keep_heap`.
+    """Keeps the memory that one training step frees for the next, by :func:`keep_heap`, if the model is on a CPU.
 
     Loader workers, which are forked later, do the same.
     """
 
     def before_run(self, runner: Runner) -> None:
-        keep_heap()
+        if next(runner.model.parameters()).device.type == 'cpu':
+            keep_heap()
 
 
 def keep_heap() -> bool:

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS, MODELS
 
@@ -71,7 +72,8 @@ def step_of_training(model, config) -> None:
     dataset = DATASETS.build(config.train_dataloader.dataset)
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
     model.train()
-    batch = model.data_preprocessor(pseudo_collate([dataset[0], dataset[1]]), training=True)
+    collate = FUNCTIONS.get(config.train_dataloader.collate_fn.type)
+    batch = model.data_preprocessor(collate([dataset[0], dataset[1]]), training=True)
     losses = model(**batch, mode='loss')
     total, scalars = model.parse_losses(losses)
     assert {name for name, value in scalars.items() if not torch.isfinite(value)} == set()

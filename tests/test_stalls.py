@@ -14,7 +14,7 @@ from mmpose.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from exlpose_mm.transforms import MOMENTUM_VIEW
-from exlpose_mm.transfer import select, to_device
+from exlpose_mm.transfer import select, stack_views, to_device
 from test_estimators import ALL_STAGES, PREPROCESSOR, build, cpn_pairs, head_with_lsbn, model_cfg, pairs
 from test_teachers import boxed_pairs, with_teacher
 
@@ -206,9 +206,17 @@ def test_a_step_never_waits_for_a_gpu(make):
         torch.cuda.set_sync_debug_mode('default')
 
 
+def stacked(data):
+    """As a loader's worker does."""
+    return stack_views([dict(inputs={name: images[i] for name, images in data['inputs'].items()}, data_samples=one)
+                        for i, one in enumerate(data['data_samples'])])
+
+
+@pytest.mark.parametrize('collate', [lambda data: data, stacked])
 @pytest.mark.parametrize('make', KINDS)
-def test_each_view_and_each_target_is_moved_once(make):
+def test_each_view_and_each_target_is_moved_once(make, collate):
     model, data = make()
+    data = collate(data)
     model.to('meta')  # another device, on any machine
     moved, to = [], torch.Tensor.to
 
