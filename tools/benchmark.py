@@ -2,13 +2,17 @@
 import argparse
 import os
 import platform
+import shlex
+import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.fileio import dump
 
+from exlpose_mm import throughput
 from exlpose_mm.benchmark import (as_json, compare_steps, epoch_table, metric_cost, prediction_costs,
                                   sample_costs, step_costs, text_table)
 from exlpose_mm.camera import darken
@@ -27,12 +31,26 @@ def parse_args(argv=None):
     parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out', default='work_dirs/benchmark.json')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value pairs that change the config')
+    rates = parser.add_argument_group('throughput', 'how much passes in a second, as for a GPU, instead of ratios')
+    rates.add_argument('--throughput', action='store_true')
+    rates.add_argument('--batch-sizes', type=int, nargs='+', default=[32, 128], help='pairs')
+    rates.add_argument('--workers', type=int, nargs='+', default=sorted({1, 4, 8, os.cpu_count()}),
+                       help='of the loader; the last also of the run')
+    rates.add_argument('--steps', type=int, default=50, help='timed, after ten')
+    rates.add_argument('--iterations', type=int, default=200, help='of the run with its loader')
     return parser.parse_args(argv)
+
+
+def load(args):
+    config = Config.fromfile(args.config)
+    config.merge_from_dict(args.cfg_options or {})
+    return config
 
 
 def measure(args, folder):
     """Ratios, and a text that follows from them."""
-    config = Config.fromfile(args.config)
+    config = load(args)
     if args.against:
         other = Config.fromfile(args.against)
         return compare_steps(config, other, args.batch_size, args.repeats, args.device), ''
@@ -52,11 +70,25 @@ def main(argv=None):
         if not args.data_root:
             write_dataset(root, 3, 3, 0, FRAME, darken)
         os.environ['DATA_ROOT'] = root
-        ratios, rest = measure(args, folder)
+        content = (measure_throughput if args.throughput else measure_ratios)(args, folder)
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    dump(content, args.out, indent=1)
+
+
+def measure_throughput(args, folder):
+    rates = throughput.measure(load(args), folder, args.batch_sizes, args.workers, args.steps, args.iterations,
+                               args.device)
+    told = dict(machine=throughput.machine(args.device), threads=args.threads, date=str(date.today()),
+                command=shlex.join(sys.argv))
+    print('\n'.join(f'{key}: {value}' for key, value in told.items()) + f'\n\n{throughput.text_table(rates)}')
+    return dict(told, rates=throughput.as_json(rates))
+
+
+def measure_ratios(args, folder):
+    ratios, rest = measure(args, folder)
     print(f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
           f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}{rest}')
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    dump(as_json(ratios), args.out, indent=1)
+    return as_json(ratios)
 
 
 if __name__ == '__main__':
