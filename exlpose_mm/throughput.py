@@ -321,7 +321,8 @@ def measure(config: Config, folder: str, batches: Sequence[int], workers: Sequen
 def machine(device: str) -> str:
     """What it was measured on: the card or processor, and versions."""
     chip = torch.cuda.get_device_name(device) if device.startswith('cuda') else platform.processor()
-    return f'{chip or platform.machine()}, torch {torch.__version__}, CUDA {torch.version.cuda}, Python {platform.python_version()}'
+    return (f'{chip or platform.machine()}, torch {torch.__version__}, CUDA {torch.version.cuda}, '
+            f'Python {platform.python_version()}')
 
 
 def text_table(rates: Sequence[Rate]) -> str:

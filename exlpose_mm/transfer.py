@@ -1,10 +1,12 @@
 """From the host to the device without waiting for what the device is doing."""
-from typing import List, NamedTuple, Optional, Sequence, Union
+from typing import Any, List, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS
+from mmengine.structures import BaseDataElement
+from mmpose.structures import PoseDataSample
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -23,6 +25,24 @@ def select(batch: Tensor, indices: List[int]) -> Tensor:
     if len(indices) == len(batch):
         return batch
     return batch.index_select(0, to_device(indices, batch, torch.long))
+
+
+class PinnableSample(PoseDataSample):
+    """A sample whose targets a loader with ``pin_memory=True`` pins, as it does with the images."""
+
+    def pin_memory(self) -> 'PinnableSample':
+        """Pins all tensors in it, in place."""
+        return _pin(self)
+
+
+def _pin(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.pin_memory()
+    if isinstance(value, (list, tuple)):
+        return [_pin(part) for part in value]
+    if isinstance(value, BaseDataElement):
+        value.set_data({name: _pin(part) for name, part in value.items()})
+    return value
 
 
 class SomeImages(NamedTuple):

@@ -12,6 +12,7 @@ from mmpose.datasets.transforms import LoadImage, PackPoseInputs
 from mmpose.registry import TRANSFORMS
 
 from .lighting import LIGHTINGS, check_lighting
+from .transfer import PinnableSample
 
 
 MOMENTUM_VIEW = 'momentum_view'
@@ -185,7 +186,7 @@ class PackPairedInputs(PackPoseInputs):
     """Pack a pair as one sample with two inputs, or a single image as MMPose does.
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
-    ``PoseDataSample``. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``labelled``,
+    ``PoseDataSample`` that can be pinned. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``labelled``,
     ``split``, ``well_lit_path``, ``bbox_file`` and ``simulated`` join the meta keys.
 
     Args:
@@ -215,6 +216,8 @@ class PackPairedInputs(PackPoseInputs):
 
     def transform(self, results: dict) -> dict:
         packed = super().transform({**results, 'labelled': self.labelled})
+        sample = packed['data_samples']
+        packed['data_samples'] = PinnableSample(metainfo=sample.metainfo, **dict(sample.items()))
         lighting = results.get('lighting')
         if isinstance(lighting, (tuple, list)):
             packed['inputs'] = dict(zip(_input_names(lighting), packed['inputs']))
