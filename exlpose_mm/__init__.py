@@ -21,8 +21,8 @@ from .enhancement import LowLightEnhance
 from .estimators import LightingDataPreprocessor, LightingPoseEstimator
 from .fitting import CheckpointFitHook
 from .heads import CPNHead, DualTeacherHead
-from .hooks import (FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook, LogHistoryHook,
-                    MomentumTeacherHook)
+from .hooks import (ChannelsLastHook, FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook,
+                    LogHistoryHook, MomentumTeacherHook)
 from .lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from .losses import GramLoss, HeatmapCrossEntropyLoss
 from .metrics import LightingCocoMetric
@@ -47,6 +47,6 @@ __all__ = [
     'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
     'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
     'LightingVisualizer', 'CheckpointFitHook', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
-    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook', 'VariablesHook', 'FloatHeadHook',
+    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook', 'ChannelsLastHook', 'VariablesHook', 'FloatHeadHook',
     'JointsHook', 'LearningHook', 'OrphansHook', 'WorkDirHook'
 ]

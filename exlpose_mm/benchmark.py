@@ -223,11 +223,12 @@ def _pycocotools(samples: Sequence[dict], sigmas: np.ndarray) -> None:
 class Stepper:
     """Training steps of a config's model on one batch that stays the same.
 
-    From then on the process keeps its heap, as training does.
+    From then on the process keeps its heap if that is on the CPU, as training does.
     """
 
     def __init__(self, config: Config, data: dict, device: str) -> None:
-        keep_heap()
+        if device == 'cpu':
+            keep_heap()
         self.model = build_model(config.model).to(device).train()
         self.data = data
         self.optimizer = torch.optim.Adam([p for p in self.model.parameters() if p.requires_grad], lr=1e-5)

@@ -1,5 +1,5 @@
 """The pose estimator that runs one network under two lightings."""
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -12,7 +12,7 @@ from .heads import DualTeacherHead
 from .lighting import (LIGHTINGS, check_lighting, check_lsbn, check_taps, check_without_checkpointing, lighting,
                        lsbn_layers, tap)
 from .teachers import MomentumTeacher
-from .transfer import select
+from .transfer import select, some_images
 from .transforms import MOMENTUM_VIEW
 
 
@@ -32,7 +32,9 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     Input: ``inputs`` is a dict of lighting to B images (C, H, W) for pairs, and perhaps of
     :data:`~exlpose_mm.transforms.MOMENTUM_VIEW` to B low-light images. An image that a sample has
     not is None, and the batch of that lighting is smaller by it. A plain list
-    is taken as images of the lighting that each sample's ``lighting`` names.
+    is taken as images of the lighting that each sample's ``lighting`` names. Instead of lists it takes what
+    :func:`~exlpose_mm.transfer.stack_views` makes of them, of which it moves one tensor for each view; nobody waits
+    for that if they are in pinned memory.
 
     Raises:
         ValueError: If ``merge`` names an unknown lighting, or a batch has no image of those it names.
@@ -40,7 +42,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
 
     def __init__(self, low_light: ConfigType, well_lit: ConfigType,
                  merge: Sequence[str] = ()) -> None:
-        super().__init__()
+        super().__init__(non_blocking=True)
         cfgs = dict(zip(LIGHTINGS, (low_light, well_lit)))
         # The branches would reorder channels by a list, for which the host waits; of a batch it is a flip.
         self.swapped = {name for name, cfg in cfgs.items()
@@ -60,14 +62,13 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
         inputs, samples = data['inputs'], data['data_samples']
         if not isinstance(inputs, dict):
             return self._forward_singles(inputs, samples, training)
-        present = {name: [i for i, image in enumerate(inputs.get(name, ())) if image is not None]
-                   for name in self.merge or inputs}
-        batches = {name: self._run('low_light' if name == MOMENTUM_VIEW else name, [inputs[name][i] for i in rows],
+        present = {name: some_images(inputs.get(name, ())) for name in self.merge or inputs}
+        batches = {name: self._run('low_light' if name == MOMENTUM_VIEW else name, images,
                                    [samples[i] for i in rows], training)
-                   for name, rows in present.items() if rows}
+                   for name, (rows, images) in present.items() if rows}
         samples = self.cast_data(samples)
         if self.merge:
-            return self._merge(batches, [samples[i] for rows in present.values() for i in rows])
+            return self._merge(batches, [samples[i] for rows, _ in present.values() for i in rows])
         return dict(inputs=batches, data_samples=samples)
 
     def _merge(self, batches: Dict[str, Tensor], samples: SampleList) -> dict:
@@ -83,10 +84,13 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
                 outputs[i] = image
         return dict(inputs=torch.stack(outputs), data_samples=self.cast_data(samples))
 
-    def _run(self, name: str, images: Sequence[Tensor], samples: SampleList, training: bool) -> Tensor:
+    def _run(self, name: str, images: Union[Tensor, Sequence[Tensor]], samples: SampleList,
+             training: bool) -> Tensor:
         """One batch (B, C, H, W): one transfer, if the images have one size."""
-        if len({image.shape for image in images}) == 1:
-            images = self.cast_data(torch.stack([*images]))
+        if not isinstance(images, Tensor) and len({image.shape for image in images}) == 1:
+            images = torch.stack([*images])
+        if isinstance(images, Tensor):
+            images = self.cast_data(images)
         if name in self.swapped:
             images = images.flip(1) if isinstance(images, Tensor) else [image.flip(0) for image in images]
         branch = self.branches[name]

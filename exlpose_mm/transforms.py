@@ -15,6 +15,7 @@ from mmpose.registry import TRANSFORMS
 from .lighting import LIGHTINGS, check_lighting
 from .pairing import image_size
 from .photometry import channel_sums
+from .transfer import PinnableSample
 
 MOMENTUM_VIEW = 'momentum_view'
 """Input of the momentum teacher: the dark image without what :class:`OnStudent` does to it."""
@@ -277,7 +278,7 @@ class PackPairedInputs(PackPoseInputs):
     """Pack a pair as one sample with two inputs, or a single image as MMPose does.
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
-    ``PoseDataSample``. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``labelled``,
+    ``PoseDataSample`` that can be pinned. A third image is :data:`MOMENTUM_VIEW`. ``lighting``, ``labelled``,
     ``split``, ``well_lit_path``, ``bbox_file`` and ``simulated`` join the meta keys.
 
     Args:
@@ -307,6 +308,8 @@ class PackPairedInputs(PackPoseInputs):
 
     def transform(self, results: dict) -> dict:
         packed = super().transform({**results, 'labelled': self.labelled})
+        sample = packed['data_samples']
+        packed['data_samples'] = PinnableSample(metainfo=sample.metainfo, **dict(sample.items()))
         lighting = results.get('lighting')
         if isinstance(lighting, (tuple, list)):
             packed['inputs'] = dict(zip(_input_names(lighting), packed['inputs']))

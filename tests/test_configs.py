@@ -10,12 +10,14 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS, MODELS
 
 from conftest import coco_file, person_annotation
 from exlpose_mm.lighting import LIGHTINGS
 from exlpose_mm.model_zoo import shipped_configs, strip_init_cfg
+from test_hooks import fuses_on_a_cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = shipped_configs(ROOT / 'configs')
@@ -71,7 +73,8 @@ def step_of_training(model, config) -> None:
     dataset = DATASETS.build(config.train_dataloader.dataset)
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
     model.train()
-    batch = model.data_preprocessor(pseudo_collate([dataset[0], dataset[1]]), training=True)
+    collate = FUNCTIONS.get(config.train_dataloader.collate_fn.type)
+    batch = model.data_preprocessor(collate([dataset[0], dataset[1]]), training=True)
     losses = model(**batch, mode='loss')
     total, scalars = model.parse_losses(losses)
     assert {name for name, value in scalars.items() if not torch.isfinite(value)} == set()
@@ -140,6 +143,40 @@ def test_the_night_photographs_are_tested_in_one_pass(exlpose_root, monkeypatch)
 def test_a_config_called_exlpose_has_both_parts_of_the_method(config):
     assert config.model.backbone.norm_cfg.type == 'LSBN2d'
     assert config.model.head.well_lit_teacher.loss.type == 'GramLoss'
+
+
+FASTER = dict(
+    bf16='optim_wrapper = dict(_base_.bf16, type="CpuAmpOptimWrapper")',
+    fused='optim_wrapper = _base_.fused',
+    channels_last='default_hooks = _base_.channels_last',
+    all='optim_wrapper = dict(**_base_.fused, **{**_base_.bf16, "type": "CpuAmpOptimWrapper"})\n'
+        'default_hooks = _base_.channels_last')
+
+
+@pytest.mark.parametrize('name', FASTER)
+def test_each_line_that_makes_it_faster_takes_a_step(name, exlpose_root, tmp_path, monkeypatch):
+    if name in ('fused', 'all') and not fuses_on_a_cpu():
+        pytest.skip('this torch has fused optimisers for GPUs only')
+    bases = [str(ROOT / 'configs' / base) for base in (
+        'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py', '_base_/fast.py')]
+    (tmp_path / 'config.py').write_text(f'_base_ = {bases}\n{FASTER[name]}\n', encoding='utf-8')
+    config = load(tmp_path / 'config.py', exlpose_root, monkeypatch)
+    config.train_dataloader.update(num_workers=0, batch_size=2, persistent_workers=False)
+    config.train_dataloader.dataset.indices = 2
+    config.model.train_cfg = dict(compute_acc=False)
+    runner = Runner.from_cfg(Config(dict(
+        model=config.model, train_dataloader=config.train_dataloader, optim_wrapper=config.optim_wrapper,
+        default_hooks={key: hook for key, hook in config.default_hooks.items() if key == 'channels_last'},
+        custom_hooks=[dict(type='FiniteLossHook')], train_cfg=dict(by_epoch=True, max_epochs=1),
+        work_dir=str(tmp_path), experiment_name=tmp_path.name, default_scope='mmpose', log_level='ERROR')))
+    before, dtypes = runner.model.backbone.conv1.weight.detach().clone(), []
+    runner.model.backbone.layer4.register_forward_hook(lambda module, _, out: dtypes.append(out.dtype))
+    runner.train()
+    conv = runner.model.backbone.layer1[0].conv1.weight
+    assert dtypes == 2 * [torch.bfloat16 if name in ('bf16', 'all') else torch.float32]
+    assert conv.is_contiguous(memory_format=torch.channels_last) == (name in ('channels_last', 'all'))
+    assert bool(runner.optim_wrapper.optimizer.param_groups[0]['fused']) == (name in ('fused', 'all'))
+    assert conv.isfinite().all() and not torch.equal(before, runner.model.backbone.conv1.weight)
 
 
 @pytest.mark.no_cover  # yapf takes twice as long when it is traced

@@ -3,6 +3,7 @@ import copy
 
 import pytest
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.model import ExponentialMovingAverage
 from mmengine.structures import InstanceData, PixelData
 from mmpose.registry import MODELS
@@ -12,6 +13,7 @@ from torch import nn
 from exlpose_mm import LIGHTINGS, CPNHead, lighting
 from exlpose_mm.estimators import group_by_lighting
 from exlpose_mm.lighting import lsbn_layers
+from exlpose_mm.transfer import stack_views
 
 CODEC = dict(type='SoftmaxHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5)
 PREPROCESSOR = dict(
@@ -121,6 +123,26 @@ class TestPreprocessor:
         del data['inputs']['low_light']
         with pytest.raises(ValueError, match='no sample of the batch has an image of low_light, as `merge`'):
             MODELS.build(dict(PREPROCESSOR, merge=('low_light', )))(data, True)
+
+    @pytest.mark.parametrize('merge', [(), LIGHTINGS, ('well_lit', )])
+    @pytest.mark.parametrize('missing', [[], [2]])
+    @pytest.mark.parametrize('sizes', [(8, 8, 8), (8, 6, 8)])
+    def test_stacked_views_are_the_same(self, sizes, missing, merge):
+        packed = [dict(inputs={name: torch.randint(0, 255, (3, size, 8), dtype=torch.uint8) for name in LIGHTINGS},
+                       data_samples=sample()) for size in sizes]
+        for i in missing:
+            packed[i]['inputs']['low_light'] = None
+        preprocessor = MODELS.build(dict(PREPROCESSOR, merge=merge))
+        ours, theirs = (preprocessor(collate(packed), True) for collate in (stack_views, pseudo_collate))
+        assert len(ours['data_samples']) == len(theirs['data_samples'])
+        torch.testing.assert_close(ours['inputs'], theirs['inputs'], rtol=0, atol=0)
+
+    @pytest.mark.parametrize('lightings', [('well_lit', ) * 3, ('low_light', 'well_lit', 'low_light')])
+    def test_stacked_single_images_are_the_same(self, lightings):
+        packed = [dict(inputs=torch.rand(3, 8, 8), data_samples=sample(name)) for name in lightings]
+        preprocessor = MODELS.build(PREPROCESSOR)
+        ours, theirs = (preprocessor(collate(packed))['inputs'] for collate in (stack_views, pseudo_collate))
+        assert torch.equal(ours, theirs)
 
     def test_unknown_lighting_in_merge(self):
         with pytest.raises(ValueError, match="'dark'"):

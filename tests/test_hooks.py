@@ -19,7 +19,8 @@ from mmpose.structures import PoseDataSample
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from exlpose_mm import FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook, LogHistoryHook
+from exlpose_mm import (ChannelsLastHook, FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook,
+                        LogHistoryHook)
 from exlpose_mm.hooks import JointsError, NonFiniteLossError, StepWatch, keep_heap
 from test_configs import load
 
@@ -324,27 +325,51 @@ class MallocInfo(ctypes.Structure):
         'arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks', 'uordblks', 'fordblks', 'keepcost')]
 
 
-def is_kept(hook, kept):
+def is_kept(device, kept):
     """Whether glibc still holds a large block after it was freed."""
     libc = ctypes.CDLL('libc.so.6')
     libc.mallinfo2.restype = MallocInfo
     assert libc.mallopt(-4, 65536) and libc.mallopt(-1, 2**17) and libc.mallopt(-3, 2**17)  # whatever earlier tests set
-    if hook:
-        hook.before_run(None)
+    if device:
+        KeepHeapHook().before_run(SimpleNamespace(model=torch.nn.Linear(1, 1, device=device)))
     size = libc.mallinfo2().fordblks + 2**26  # more than is held already
     np.empty(size, np.uint8)
     kept.value = libc.mallinfo2().fordblks >= size
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), 'mallinfo2'), reason='a setting of glibc, seen since its 2.33')
-@pytest.mark.parametrize('hook', [None, KeepHeapHook()])
-def test_freed_memory_stays_with_the_process(hook):
+@pytest.mark.parametrize('device', [None, 'meta', 'cpu'])
+def test_freed_memory_stays_with_the_process(device):
+    """If the model is on the CPU."""
     context = multiprocessing.get_context('fork')
     kept = context.Value('b', -1)
-    child = context.Process(target=is_kept, args=(hook, kept))
+    child = context.Process(target=is_kept, args=(device, kept))
     child.start()
     child.join()
-    assert kept.value == bool(hook)
+    assert kept.value == (device == 'cpu')
+
+
+def step_of(conv, optimizer):
+    conv(torch.arange(32.).reshape(1, 2, 4, 4)).square().mean().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def test_the_channels_are_last_also_of_what_a_resumed_optimiser_holds():
+    torch.manual_seed(0)
+    first = torch.nn.Conv2d(2, 2, 3)
+    models = [copy.deepcopy(first) for _ in range(2)]
+    for model, hook in zip(models, [None, ChannelsLastHook()]):
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        step_of(model, optimizer)
+        if hook:
+            hook.before_train(SimpleNamespace(model=model, optim_wrapper=OptimWrapper(optimizer)))
+        step_of(model, optimizer)
+    held = optimizer.state[model.weight]
+    for tensor in (model.weight, held['exp_avg'], held['exp_avg_sq']):
+        assert tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+    torch.testing.assert_close(models[0].weight, models[1].weight)
+    assert not torch.equal(models[0].weight, first.weight)
 
 
 @pytest.mark.parametrize('library', [OSError('no libc.so.6'), object()])

@@ -9,12 +9,15 @@ from unittest import mock
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from mmpose.registry import MODELS
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from exlpose_mm.transforms import MOMENTUM_VIEW
-from exlpose_mm.transfer import select, to_device
+from exlpose_mm.transfer import select, stack_views, to_device
+from test_configs import load
 from test_estimators import ALL_STAGES, PREPROCESSOR, build, cpn_pairs, head_with_lsbn, model_cfg, pairs
 from test_teachers import boxed_pairs, with_teacher
 
@@ -206,9 +209,17 @@ def test_a_step_never_waits_for_a_gpu(make):
         torch.cuda.set_sync_debug_mode('default')
 
 
+def stacked(data):
+    """As a loader's worker does."""
+    return stack_views([dict(inputs={name: images[i] for name, images in data['inputs'].items()}, data_samples=one)
+                        for i, one in enumerate(data['data_samples'])])
+
+
+@pytest.mark.parametrize('collate', [lambda data: data, stacked])
 @pytest.mark.parametrize('make', KINDS)
-def test_each_view_and_each_target_is_moved_once(make):
+def test_each_view_and_each_target_is_moved_once(make, collate):
     model, data = make()
+    data = collate(data)
     model.to('meta')  # another device, on any machine
     moved, to = [], torch.Tensor.to
 
@@ -221,6 +232,28 @@ def test_each_view_and_each_target_is_moved_once(make):
     targets = [tensor for one in data['data_samples'] for tensor in tensors_of(one)]
     assert moved == [4] * len(data['inputs']) + [tensor.dim() for tensor in targets]
     assert all(tensor.is_meta for one in batch['data_samples'] for tensor in tensors_of(one))
+
+
+def test_all_that_is_moved_can_be_pinned(exlpose_root, monkeypatch):
+    """What a worker made, of two views and four levels of targets."""
+    config = load('exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py', exlpose_root, monkeypatch)
+    config.train_dataloader.update(batch_size=2, num_workers=1)
+    loader = Runner.build_dataloader(config.train_dataloader, seed=0)
+    batch = next(iter(loader))
+    before = [tensor.clone() for one in batch['data_samples'] for tensor in tensors_of(one)]
+    pinned = []
+
+    def pin(tensor, *_):
+        pinned.append(tensor.clone())  # clones, so that what was left as it was is not among them
+        return pinned[-1]
+
+    monkeypatch.setattr(torch.Tensor, 'pin_memory', pin)
+    batch = pin_memory(batch)
+    after = [tensor for one in batch['data_samples'] for tensor in tensors_of(one)]
+    assert loader.pin_memory and len(before) >= 2 * 5 and all(map(torch.equal, before, after))
+    assert {id(tensor) for tensor in (*batch['inputs'].values(), *after)} == set(map(id, pinned))
+    monkeypatch.undo()
+    assert all(one.img_path and len(one.gt_instances.bboxes) == 1 for one in batch['data_samples'])
 
 
 def tensors_of(node):

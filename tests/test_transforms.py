@@ -1,5 +1,6 @@
 """Transforms for one lighting and for pairs."""
 import json
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -8,10 +9,13 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.dataset import pseudo_collate
 from mmpose.registry import TRANSFORMS
+from torch.utils.data import DataLoader
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from exlpose_mm import (LIGHTINGS, LoadPairedImages, OnLighting, PackPairedInputs, ScaleToMean,
                         TagLighting)
 from exlpose_mm.darkening import SimulateLowLight
+from exlpose_mm.transfer import stack_views
 from exlpose_mm.transforms import MOMENTUM_VIEW, ImageError
 
 FLIP = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
@@ -107,6 +111,25 @@ class TestMomentumView:
                            MOMENTUM_VIEW: [False, True, True]}
         assert [sample.lighting for sample in batch['data_samples']] == [
             'well_lit', ('low_light', 'low_light'), (*LIGHTINGS, 'low_light')]
+
+    def test_a_batch_of_all_kinds_is_stacked(self):
+        """As a loader's worker hands it over, and as it is pinned."""
+        pack = dict(type='PackPairedInputs', inputs=[*LIGHTINGS, MOMENTUM_VIEW])
+        both = Compose([dict(type='AddMomentumView'), pack])
+        samples = [Compose([pack])(person(img=image(4), lighting='well_lit')), both(self.pair()), both(self.pair())]
+        batch = next(iter(DataLoader(samples, batch_size=3, collate_fn=stack_views, num_workers=1)))['inputs']
+        assert batch['low_light'].rows == batch[MOMENTUM_VIEW].rows == [1, 2]
+        assert torch.equal(batch['low_light'].images[1], samples[2]['inputs']['low_light'])
+        assert torch.equal(batch['well_lit'], torch.stack([one['inputs']['well_lit'] for one in samples]))
+
+    def test_all_that_is_stacked_can_be_pinned(self):
+        batch = stack_views([dict(inputs=dict(low_light=torch.ones(3, 4, 2), well_lit=well_lit), data_samples='a')
+                             for well_lit in (None, torch.ones(3, 4, 2))])
+        with mock.patch.object(torch.Tensor, 'pin_memory', lambda image, *_: image + 1):
+            pinned = pin_memory(batch)
+        assert (pinned['inputs']['low_light'] == 2).all() and pinned['inputs']['low_light'].shape == (2, 3, 4, 2)
+        assert pinned['inputs']['well_lit'].rows == [1] and (pinned['inputs']['well_lit'].images == 2).all()
+        assert pinned['data_samples'] == ['a', 'a']
 
     def test_an_unknown_input(self):
         with pytest.raises(ValueError, match="unknown inputs .'dim'"):

@@ -2,12 +2,17 @@
 import argparse
 import os
 import platform
+import shlex
+import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import torch
+from mmengine.config import DictAction
 from mmengine.fileio import dump
 
+from exlpose_mm import throughput
 from exlpose_mm.benchmark import (as_json, compare_steps, epoch_table, metric_cost, prediction_costs,
                                   sample_costs, step_costs, text_table)
 from exlpose_mm.camera import darken
@@ -27,12 +32,26 @@ def parse_args(argv=None):
     parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--out', default='work_dirs/benchmark.json')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value pairs that change the config')
+    rates = parser.add_argument_group('throughput', 'how much passes in a second, as for a GPU, instead of ratios')
+    rates.add_argument('--throughput', action='store_true')
+    rates.add_argument('--batch-sizes', type=int, nargs='+', default=[32, 128], help='pairs')
+    rates.add_argument('--workers', type=int, nargs='+', default=sorted({1, 4, 8, os.cpu_count()}),
+                       help='of the loader; the last also of the run')
+    rates.add_argument('--steps', type=int, default=50, help='timed, after ten')
+    rates.add_argument('--iterations', type=int, default=200, help='of the run with its loader')
     return parser.parse_args(argv)
+
+
+def load(args, path, root):
+    config = load_config(path, data_root=root)
+    config.merge_from_dict(args.cfg_options or {})
+    return config
 
 
 def measure(args, folder, root):
     """Ratios, and a text that follows from them."""
-    config = load_config(args.config, data_root=root)
+    config = load(args, args.config, root)
     if args.against:
         other = load_config(args.against, data_root=root)
         return compare_steps(config, other, args.batch_size, args.repeats, args.device), ''
@@ -51,11 +70,25 @@ def main(argv=None):
         root = args.data_root or folder
         if not args.data_root:
             write_dataset(root, 3, 3, 0, FRAME, darken)
-        ratios, rest = measure(args, folder, root)
+        content = (measure_throughput if args.throughput else measure_ratios)(args, folder, root)
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    dump(content, args.out, indent=1)
+
+
+def measure_throughput(args, folder, root):
+    rates = throughput.measure(load(args, args.config, root), folder, args.batch_sizes, args.workers, args.steps,
+                               args.iterations, args.device)
+    told = dict(machine=throughput.machine(args.device), threads=args.threads, date=str(date.today()),
+                command=shlex.join(sys.argv))
+    print('\n'.join(f'{key}: {value}' for key, value in told.items()) + f'\n\n{throughput.text_table(rates)}')
+    return dict(told, rates=throughput.as_json(rates))
+
+
+def measure_ratios(args, folder, root):
+    ratios, rest = measure(args, folder, root)
     print(f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
           f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}{rest}')
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    dump(as_json(ratios), args.out, indent=1)
+    return as_json(ratios)
 
 
 if __name__ == '__main__':

@@ -2,6 +2,8 @@ _base_ = ['mmpose::_base_/default_runtime.py']
 
 custom_imports = dict(imports=['exlpose_mm'], allow_failed_imports=False)
 
+env_cfg = dict(cudnn_benchmark=True)
+
 default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2, save_best='LL-A/AP', rule='greater'),
     logger=dict(interval=20))

@@ -30,6 +30,8 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
+    collate_fn=dict(type='stack_views'),
+    pin_memory=True,
     dataset=dict(
         type='ExLPoseDataset',
         data_root=data_root,

@@ -48,6 +48,8 @@ train_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=True),
     batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
+    collate_fn=dict(type='stack_views'),
+    pin_memory=True,
     dataset=dict(ann_file='annotations/lspet14_train.json', pipeline=train_pipeline, **dataset))
 
 # The same people once per darkness and once well lit.

@@ -1,0 +1,7 @@
+# What makes training on a GPU faster, for a config that names this file beside another; docs/speed.md has more:
+#   _base_ = ['exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py', '../_base_/fast.py']
+#   optim_wrapper = dict(**_base_.bf16, **_base_.fused)
+#   default_hooks = _base_.channels_last
+bf16 = dict(type='AmpOptimWrapper', dtype='bfloat16')
+fused = dict(optimizer=dict(fused=True))
+channels_last = dict(channels_last=dict(type='ChannelsLastHook'))
