@@ -104,6 +104,13 @@ def pair_names(image_id: int, gain: float) -> dict:
                 dark=name.format(image_id, 'dark', max(gain - 21.58, 0)))
 
 
+def fuses_on_a_cpu():
+    try:
+        return bool(torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=True))
+    except RuntimeError:
+        return False
+
+
 def coco_file(scenes) -> dict:
     """The content of an annotation file for ``(image id, file name, people)`` triples."""
     return dict(

@@ -14,10 +14,9 @@ from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS, MODELS
 
-from conftest import coco_file, person_annotation
+from conftest import coco_file, fuses_on_a_cpu, person_annotation
 from exlpose_mm.lighting import LIGHTINGS
 from exlpose_mm.model_zoo import shipped_configs, strip_init_cfg
-from test_hooks import fuses_on_a_cpu
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = shipped_configs(ROOT / 'configs')

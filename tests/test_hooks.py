@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from exlpose_mm import (ChannelsLastHook, FiniteLossHook, FloatHeadHook, InitialValHook, JointsHook, KeepHeapHook,
                         LogHistoryHook)
 from exlpose_mm.hooks import JointsError, NonFiniteLossError, StepWatch, keep_heap
+from conftest import fuses_on_a_cpu
 from test_configs import load
 
 
@@ -134,13 +135,6 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
 
 
 BAD = [float('nan'), float('inf')]
-
-
-def fuses_on_a_cpu():
-    try:
-        return bool(torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))], fused=True))
-    except RuntimeError:
-        return False
 
 
 FUSED = pytest.param(dict(type='Adam', lr=0.25, fused=True), marks=pytest.mark.skipif(
