@@ -256,10 +256,18 @@ def kill_after(frames, name):
     def draw_and_die(frame, *_):
         seen.append(1)
         if len(seen) == frames:
-            os.kill(os.getpid(), getattr(signal, name))
+            signal.raise_signal(getattr(signal, name))
         return frame
 
     return draw_and_die
+
+
+@pytest.fixture
+def heeds_ctrl_c():
+    """Python's own handler, which a process in the background of a shell does not get."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 class TestTool:
@@ -304,6 +312,7 @@ class TestTool:
         with pytest.raises(SystemExit, match='is not UTF-8; name another folder'):
             demo(video(tmp_path / 'a.mp4'), DEMO, checkpoint, '--out', tmp_path / os.fsdecode(b'\xff'))
 
+    @pytest.mark.usefixtures('heeds_ctrl_c')
     @pytest.mark.parametrize('name, code', [('SIGTERM', 143), ('SIGINT', None)])
     def test_what_was_found_stays_when_it_is_stopped(self, checkpoint, tmp_path, monkeypatch, name, code):
         monkeypatch.setattr('exlpose_mm.inference.draw', kill_after(3, name))
