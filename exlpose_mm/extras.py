@@ -4,8 +4,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-CONFIGS = next(folder for folder in (Path(__file__).parent / '.mim' / 'configs', Path(__file__).parents[1] / 'configs')
-               if folder.is_dir())
+INSTALLED = Path(__file__).parent / '.mim' / 'configs'
+CONFIGS = INSTALLED if INSTALLED.is_dir() else Path(__file__).parents[1] / 'configs'
 """Folder of the shipped configs."""
 
 
