@@ -64,6 +64,18 @@ def test_gradients_in_demosaicing():
     np.testing.assert_allclose(demosaic(ramp, 'malvar')[3:-3, 3:-3, 0], ramp[3:-3, 3:-3], atol=1e-4)
 
 
+def test_no_light_is_negative():
+    """Beside an edge gradients fall below 0, and a saturated colour of the picture is a negative one of the sensor."""
+    edge = np.zeros((8, 8), np.float32)
+    edge[:, 4:] = 100
+    assert demosaic(edge, 'malvar').min() == 0 < demosaic(edge, 'malvar').max()
+    camera = camera_of('exlpose-hard', colour_matrix=((.8, .1, .1), (.1, .8, .1), (.1, .1, .8)))
+    green = np.zeros((8, 8, 3), np.float32)
+    green[..., 1] = 50
+    assert np.linalg.inv(camera.colour_matrix)[0, 1] < 0
+    assert camera.develop(green, np.random.default_rng(0)).shape == green.shape
+
+
 @pytest.mark.parametrize('size', [(6, 8), (7, 5), (2, 3), (2, 2)])
 @pytest.mark.parametrize('method', ['bilinear', 'malvar'])
 def test_an_even_colour_stays_even_up_to_the_border(size, method):
