@@ -8,19 +8,20 @@ from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
 from types import SimpleNamespace
-from typing import Iterator, Optional, Tuple
+from typing import Iterator
 
 import mmpose
 import torch
 from mmengine.utils import ProgressBar, Timer
 
-from .checkpoints import CheckpointError
-from .hooks import JointsError, NonFiniteLossError
-from .metrics import SplitError
-from .pairing import DatasetError
-from .running import TrainingError
-from .transforms import ImageError
-from .variables import ConfigError, load_config, take_variables
+from exlpose_mm.datasets.files import DatasetError
+from exlpose_mm.datasets.transforms.loading import ImageError
+from exlpose_mm.engine.checkpoints import CheckpointError
+from exlpose_mm.engine.hooks.finite_loss import NonFiniteLossError
+from exlpose_mm.engine.hooks.joints import JointsError
+from exlpose_mm.engine.hooks.running import TrainingError
+from exlpose_mm.engine.variables import ConfigError, load_config, take_variables
+from exlpose_mm.evaluation.metric import SplitError
 
 
 def count(text: str) -> int:
@@ -90,14 +91,10 @@ def exiting_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def split_name(argument: str) -> Tuple[Optional[str], str]:
-    """``(NAME, PATH)`` of ``NAME=PATH``, or ``(None, PATH)`` of a path, which may have an equals sign in it."""
-    name, equals, path = argument.partition('=')
-    return (name, path) if equals and not osp.exists(argument) else (None, argument)
 
 
 def add_result_arguments(parser: ArgumentParser) -> None:
-    """Arguments of :class:`~exlpose_mm.comparison.Comparison`: results, baseline, resamples and seed."""
+    """Arguments of :class:`~exlpose_mm.evaluation.comparison.Comparison`: results, baseline, resamples and seed."""
     parser.add_argument(
         'results', nargs='+', metavar='RESULT',
         help='[NAME[:ROW]=]PATH: a work dir (its newest test), a table.json, or a JSON of plain '
@@ -111,7 +108,7 @@ def add_result_arguments(parser: ArgumentParser) -> None:
 def run_mmpose_tool(name: str) -> None:
     """Run MMPose's own ``tools/<name>.py`` with this process' arguments.
 
-    ``--cfg-options data_root=DIR pretrained=FILE`` are what :func:`~exlpose_mm.variables.load_config` takes, which
+    ``--cfg-options data_root=DIR pretrained=FILE`` are what :func:`~exlpose_mm.engine.variables.load_config` takes, which
     reads the config in place of MMEngine.
 
     Args:

@@ -197,7 +197,7 @@ class SoftmaxHeatmap(MSRAHeatmap):
 
     Encodes like :class:`mmpose.codecs.MSRAHeatmap`; decodes the softmax over a map's cells, so
     that a score is a probability in (0, 1]. Goes with
-    :class:`~exlpose_mm.losses.HeatmapCrossEntropyLoss`.
+    :class:`~exlpose_mm.models.losses.HeatmapCrossEntropyLoss`.
     """
 
     def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:

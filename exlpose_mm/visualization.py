@@ -11,8 +11,8 @@ from mmpose.registry import VISUALIZERS
 from mmpose.structures import PoseDataSample, merge_data_samples
 from mmpose.visualization import PoseLocalVisualizer
 
-from .pairing import is_turned
-from .transforms import load_image
+from exlpose_mm.datasets.files import is_turned
+from exlpose_mm.datasets.transforms.loading import load_image
 
 
 def lift(image: np.ndarray) -> np.ndarray:

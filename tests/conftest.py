@@ -10,7 +10,7 @@ import torch
 from mmengine.registry import init_default_scope
 from mmpose.utils import register_all_modules
 
-from exlpose_mm.datasets import JOINTS
+from exlpose_mm.joints import JOINTS
 
 register_all_modules()
 torch.set_num_threads(1)

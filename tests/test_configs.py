@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import coco_file, fuses_on_a_cpu, person_annotation
+from list_configs import shipped_configs
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
@@ -14,9 +16,8 @@ from mmengine.registry import FUNCTIONS
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS, MODELS
 
-from conftest import coco_file, fuses_on_a_cpu, person_annotation
+from exlpose_mm.engine.building import strip_init_cfg
 from exlpose_mm.lighting import LIGHTINGS
-from exlpose_mm.model_zoo import shipped_configs, strip_init_cfg
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = shipped_configs(ROOT / 'configs')

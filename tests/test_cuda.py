@@ -9,16 +9,16 @@ from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import DefaultScope
 from mmpose.utils import register_all_modules
-from torch.nn.functional import dropout
-
-from exlpose_mm import LIGHTINGS, FiniteLossHook, ReseedHook
-from exlpose_mm.hooks import NonFiniteLossError
 from test_distributed import Runner, everything, join, model_of, portion
 from test_estimators import build, pairs, sample
 from test_hooks import BAD, Multiplied, Slippery, train
 from test_seeding import AnyRunner
 from test_stalls import KINDS
 from test_teachers import with_teacher
+from torch.nn.functional import dropout
+
+from exlpose_mm import LIGHTINGS, FiniteLossHook, ReseedHook
+from exlpose_mm.engine.hooks.finite_loss import NonFiniteLossError
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')]
 STEPS = 2

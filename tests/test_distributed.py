@@ -10,11 +10,12 @@ from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from mmpose.utils import register_all_modules
-from torch import nn
-
-from exlpose_mm.hooks import FiniteLossHook, MomentumTeacherHook
 from test_estimators import build
 from test_teachers import boxed_pairs, with_teacher
+from torch import nn
+
+from exlpose_mm.engine.hooks.finite_loss import FiniteLossHook
+from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
 
 STEPS = 2
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mmpose.registry import DATASETS, MODELS, TRANSFORMS
-
 from conftest import coco_file, person_annotation
-from exlpose_mm.lighting import lsbn_layers
+from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from test_estimators import model_cfg, pairs
 from test_transforms import image
+
+from exlpose_mm.lighting import lsbn_layers
 
 TEXT = (Path(__file__).resolve().parents[1] / 'docs' / 'extending.md').read_text(encoding='utf-8')
 

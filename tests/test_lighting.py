@@ -4,8 +4,7 @@ import torch
 from mmpose.registry import MODELS
 from torch import nn
 
-from exlpose_mm.lighting import (LIGHTINGS, LightingError, LSBN2d, check_lsbn, lighting,
-                                 lsbn_layers, tap)
+from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, check_lsbn, lighting, lsbn_layers, tap
 
 HRNET_EXTRA = {
     f'stage{i}': dict(

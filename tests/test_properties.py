@@ -9,8 +9,8 @@ from mmpose.datasets.transforms import RandomFlip
 from torch import nn
 
 from exlpose_mm import LIGHTINGS, CPNHeatmap, GramLoss, LSBN2d, ScaleToMean, SoftmaxHeatmap, lighting
-from exlpose_mm.datasets import JOINTS
-from exlpose_mm.losses import StyleDistance
+from exlpose_mm.joints import JOINTS
+from exlpose_mm.models.losses import StyleDistance
 
 # The same examples each time, so that a failure is a change of the code.
 steady = settings(derandomize=True, deadline=None, database=None, max_examples=40)

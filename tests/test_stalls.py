@@ -12,14 +12,15 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from mmpose.registry import MODELS
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.data._utils.pin_memory import pin_memory
-
-from exlpose_mm.transforms import MOMENTUM_VIEW
-from exlpose_mm.transfer import select, stack_views, to_device
 from test_configs import load
 from test_estimators import ALL_STAGES, PREPROCESSOR, build, cpn_pairs, head_with_lsbn, model_cfg, pairs
 from test_teachers import boxed_pairs, with_teacher
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data._utils.pin_memory import pin_memory
+
+from exlpose_mm.datasets.collate import stack_views
+from exlpose_mm.models.transfer import select, to_device
+from exlpose_mm.views import MOMENTUM_VIEW
 
 ATEN = torch.ops.aten
 TO_THE_HOST = {ATEN._local_scalar_dense, ATEN.nonzero, ATEN.masked_select, ATEN.unique_dim, ATEN._unique2,
@@ -28,7 +29,7 @@ BY_INDEX = {ATEN.index, ATEN.index_put, ATEN.index_put_, ATEN._index_put_impl_}
 METHODS = ('cpu', 'numpy', 'tolist', '__array__')
 ALLOWED = {
     # Pinned, so that nobody waits.
-    'exlpose_mm/transfer.py': ('to_device', ),
+    'exlpose_mm/models/transfer.py': ('to_device', ),
     # PCK of MMPose's own heads; train_cfg=dict(compute_acc=False) leaves it out.
     'mmpose/models/heads/heatmap_heads/heatmap_head.py': ('loss', ),
     'mmpose/models/heads/coord_cls_heads/rtmcc_head.py': ('loss', ),

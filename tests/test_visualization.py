@@ -5,9 +5,9 @@ import pytest
 import torch
 from mmengine.structures import InstanceData, PixelData
 from mmpose.structures import PoseDataSample
+from test_transforms import image
 
 from exlpose_mm import ExLPoseDataset, LightingVisualizer
-from test_transforms import image
 
 SIZE = (96, 128)
 

@@ -6,10 +6,10 @@ import sys
 import cv2
 import numpy as np
 
-from exlpose_mm.benchmark import build_dataset
 from exlpose_mm.cli import Progress, count
-from exlpose_mm.release_check import HEADER, check_release, complete
-from exlpose_mm.variables import load_config
+from exlpose_mm.datasets.release_check import HEADER, check_release, complete
+from exlpose_mm.engine.building import build_dataset
+from exlpose_mm.engine.variables import load_config
 from exlpose_mm.visualization import contact_sheet, draw_sample, input_names
 
 

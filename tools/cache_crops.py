@@ -3,10 +3,10 @@ import argparse
 import os
 import sys
 
-from exlpose_mm.benchmark import build_dataset
 from exlpose_mm.cli import Progress, count
-from exlpose_mm.crop_cache import build, verify
-from exlpose_mm.variables import load_config
+from exlpose_mm.datasets.crop_cache import build, verify
+from exlpose_mm.engine.building import build_dataset
+from exlpose_mm.engine.variables import load_config
 
 
 def parse_args(argv=None):

@@ -3,11 +3,12 @@ import argparse
 import sys
 from dataclasses import replace
 
-from exlpose_mm.calibration import CalibrationError, fit, write_report
-from exlpose_mm.camera import PRESETS
+from exlpose_mm.camera.calibration import CalibrationError, fit
+from exlpose_mm.camera.raw_recovery import PATTERNS, cut_to_red, develop_raw, fit_colours, recover_raw
+from exlpose_mm.camera.simulation import PRESETS
 from exlpose_mm.cli import Progress, count
-from exlpose_mm.raw_recovery import PATTERNS, cut_to_red, develop_raw, fit_colours, recover_raw
-from exlpose_mm.transforms import ImageError, load_image
+from exlpose_mm.datasets.transforms.loading import ImageError, load_image
+from exlpose_mm.evaluation.camera_report import write_report
 
 
 def parse_args(argv=None):

@@ -5,8 +5,8 @@ import os.path as osp
 import sys
 
 from exlpose_mm.cli import add_result_arguments, printable_output
-from exlpose_mm.comparison import Comparison, ComparisonError, read_results
-from exlpose_mm.results import ResultsError
+from exlpose_mm.evaluation.comparison import Comparison, ComparisonError, read_results
+from exlpose_mm.evaluation.results import ResultsError
 
 
 def parse_args():

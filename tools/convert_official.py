@@ -2,8 +2,8 @@
 import argparse
 import sys
 
-from exlpose_mm.checkpoints import CheckpointError
-from exlpose_mm.official_checkpoints import from_official, to_official
+from exlpose_mm.engine.checkpoints import CheckpointError
+from exlpose_mm.engine.official_checkpoints import from_official, to_official
 
 
 def parse_args(argv=None):

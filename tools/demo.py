@@ -9,10 +9,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from exlpose_mm.apis.detection import DetectionError, load_detector, people_in
+from exlpose_mm.apis.inference import (
+    Predictions,
+    Source,
+    SourceError,
+    Writer,
+    boxes_from_file,
+    draw,
+    find_poses,
+    load_model,
+    whole_image,
+)
 from exlpose_mm.cli import Progress, count, device, exiting_on_sigterm, printable_output
-from exlpose_mm.detection import DetectionError, load_detector, people_in
-from exlpose_mm.inference import (Predictions, Source, SourceError, Writer, boxes_from_file, draw, find_poses,
-                                  load_model, whole_image)
 from exlpose_mm.lighting import LIGHTINGS
 
 SAVE_EVERY = 10

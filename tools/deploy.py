@@ -4,7 +4,7 @@ import sys
 
 from mmengine.config import Config
 
-from exlpose_mm.deployment import deploy
+from exlpose_mm.apis.deployment import deploy
 from exlpose_mm.lighting import LIGHTINGS
 
 

@@ -7,9 +7,9 @@ import sys
 import torch
 from mmengine.fileio import dump
 
+from exlpose_mm.apis.detection import DetectionError, as_annotations, detect_people, list_images, load_detector
 from exlpose_mm.cli import Progress, device
-from exlpose_mm.datasets import DatasetError
-from exlpose_mm.detection import DetectionError, as_annotations, detect_people, list_images, load_detector
+from exlpose_mm.datasets.exlpose import DatasetError
 from exlpose_mm.lighting import LIGHTINGS
 
 

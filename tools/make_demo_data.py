@@ -2,9 +2,9 @@
 
 import argparse
 
-from exlpose_mm.camera import darken
+from exlpose_mm.camera.simulation import darken
 from exlpose_mm.cli import Progress, count
-from exlpose_mm.synthetic import write_dataset
+from exlpose_mm.datasets.making.drawn import write_dataset
 
 
 def parse_args():

@@ -4,8 +4,8 @@ import os
 import sys
 
 from exlpose_mm.cli import Progress, count
-from exlpose_mm.layout import SPLITS
-from exlpose_mm.pair_making import Settings, make_pairs
+from exlpose_mm.datasets.making.layout import SPLITS
+from exlpose_mm.datasets.making.pairs import Settings, make_pairs
 
 
 def level(text: str):

@@ -3,9 +3,9 @@ import argparse
 import sys
 
 from exlpose_mm.cli import Progress, add_result_arguments
-from exlpose_mm.comparison import ComparisonError
-from exlpose_mm.report import Options, ReportError, write_report
-from exlpose_mm.results import ResultsError
+from exlpose_mm.evaluation.comparison import ComparisonError
+from exlpose_mm.evaluation.report.page import Options, ReportError, write_report
+from exlpose_mm.evaluation.results import ResultsError
 
 
 def parse_args(argv=None):

@@ -5,8 +5,9 @@ import sys
 import cv2
 
 from exlpose_mm import ExLPoseDataset
-from exlpose_mm.cli import Progress, count, device, split_name
-from exlpose_mm.inference import load_model
+from exlpose_mm.apis.inference import load_model
+from exlpose_mm.cli import Progress, count, device
+from exlpose_mm.evaluation.results import split_name
 from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image
 
 

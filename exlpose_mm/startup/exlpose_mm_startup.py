@@ -2,7 +2,7 @@
 
 MMPose and MMDetection import ``mmcv.ops``, whose modules ask the compiled ``mmcv._ext`` for their operators.
 ``mmcv-lite`` is all of mmcv but that extension. Where it is missing, :class:`MMCVExtensionFinder` supplies
-``mmcv_ext.py`` in its name; a compiled one is found first and nothing is replaced.
+``compat/mmcv_ext.py`` in its name; a compiled one is found first and nothing is replaced.
 
 Importing this module installs the finder. ``import exlpose_mm`` does, and, so that ``import mmpose`` may come first,
 so does Python when it starts: both files of this folder are installed beside the package, where Python executes
@@ -26,7 +26,7 @@ class MMCVExtensionFinder:
         package = find_spec('exlpose_mm')
         if package is None or package.origin is None:  # uninstalled, all but this file
             return None
-        return spec_from_file_location(cls.NAME, join(dirname(package.origin), 'mmcv_ext.py'))
+        return spec_from_file_location(cls.NAME, join(dirname(package.origin), 'compat', 'mmcv_ext.py'))
 
 
 sys.meta_path.append(MMCVExtensionFinder)

@@ -1,0 +1,1 @@
+"""What needs a trained model: predict, deploy, export."""

@@ -1,0 +1,154 @@
+"""People found by a detector, in the file that ``bbox_file`` of the data sets reads."""
+from typing import Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+import torch
+from mmdet.apis import inference_detector, init_detector
+from mmengine.config import Config
+from mmengine.fileio import load
+from mmengine.hub import get_config
+from mmengine.registry import DefaultScope
+from mmpose.structures.bbox import bbox_xywh2xyxy
+from torch import nn
+
+from exlpose_mm.datasets.annotations import person_category
+from exlpose_mm.datasets.exlpose import ExLPoseDataset
+from exlpose_mm.datasets.files import find_annotation
+from exlpose_mm.datasets.transforms.lighting import TagLighting
+from exlpose_mm.datasets.transforms.loading import ImageError, load_image
+from exlpose_mm.datasets.transforms.photometry import ScaleToMean
+from exlpose_mm.lighting import check_lighting
+
+__all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people',
+           'people_in', 'as_annotations']
+
+PERSON = 'person'
+
+
+class DetectionError(ValueError):
+    """A detector cannot find people."""
+
+
+def load_detector(config: str, checkpoint: Optional[str], device: str = 'cpu') -> nn.Module:
+    """Build an MMDetection detector.
+
+    Args:
+        config (str): Path of an MMDetection config, or ``mmdet::`` and its path below
+            ``configs/``, e.g. ``'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py'``.
+        checkpoint (str, optional): Path or URL of its weights. It is unpickled as usual in
+            MMDetection: take it from a source you trust. None leaves random weights.
+        device (str): Defaults to ``'cpu'``.
+
+    Raises:
+        DetectionError: If the detector does not know the class ``person``.
+    """
+    cfg = get_config(config) if '::' in config else Config.fromfile(config)
+    # mmdet makes its scope the default one for good.
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        detector = init_detector(cfg, checkpoint, palette='coco', device=device)
+    if PERSON not in detector.dataset_meta['classes']:
+        raise DetectionError(f'{checkpoint} detects {tuple(detector.dataset_meta["classes"])}, but '
+                             f'not {PERSON!r}; use a detector trained on COCO, say')
+    return detector
+
+
+def list_images(ann_file: str, data_root: Optional[str], lighting: str) -> Dict[int, str]:
+    """Image ids of an annotation file, and the paths of these images under one lighting.
+
+    Args:
+        ann_file (str): As for :class:`~exlpose_mm.datasets.exlpose.ExLPoseDataset`.
+        data_root (str): As for :class:`~exlpose_mm.datasets.exlpose.ExLPoseDataset`.
+        lighting (str): One of :data:`~exlpose_mm.lighting.LIGHTINGS`.
+
+    Raises:
+        DatasetError: If the annotation file, an image or its partner is not found.
+    """
+    dataset = ExLPoseDataset(lighting, ann_file, data_root, data_mode='bottomup', test_mode=True)
+    infos = map(dataset.get_data_info, range(len(dataset)))
+    return {info['img_id']: info['img_path'] for info in infos}
+
+
+def read_image(path: str, lighting: str) -> np.ndarray:
+    """Read an image for a detector of ordinary photographs.
+
+    Low light is brightened by :class:`~exlpose_mm.ScaleToMean`, as for the pose
+    network, and then clipped.
+
+    Returns:
+        np.ndarray: (H, W, 3) uint8, BGR.
+
+    Raises:
+        ImageError: If the file is no readable image.
+        ValueError: If the lighting is unknown.
+    """
+    check_lighting(lighting)
+    image = load_image(path)
+    return _brighten(image) if lighting == 'low_light' else image
+
+
+def _brighten(image: np.ndarray) -> np.ndarray:
+    return ScaleToMean().transform(dict(img=image))['img'].round().clip(0, 255).astype(np.uint8)
+
+
+def people_in(detector: nn.Module, image: np.ndarray, score_thr: float = 0.3) -> np.ndarray:
+    """Boxes (N, 4), x1 y1 x2 y2, of the people in an image (H, W, 3), uint8 BGR, of any lighting."""
+    dark = TagLighting().transform(dict(img=image))['lighting'] == 'low_light'
+    found = _people(detector, _brighten(image) if dark else image, score_thr)
+    return bbox_xywh2xyxy(np.float32([box for box, _ in found]).reshape(-1, 4))
+
+
+def detect_people(detector: nn.Module, images: Dict[int, str], lighting: str,
+                  score_thr: float = 0.05, progress: Callable[[], None] = lambda: None
+                  ) -> Tuple[List[dict], List[ImageError]]:
+    """Detect the people in each image.
+
+    Args:
+        detector (nn.Module): From :func:`load_detector`.
+        images (dict[int, str]): Image ids and paths.
+        lighting (str): Lighting of the images; see :func:`read_image`.
+        score_thr (float): Boxes with a lower score are left out. Defaults to 0.05.
+        progress (Callable): Called after each image.
+
+    Returns:
+        tuple: The detections, COCO results ``dict(image_id, category_id=1, bbox, score)`` with
+        ``bbox`` as (x, y, w, h) in pixels; and the errors of images that cannot be read.
+    """
+    detections, errors = [], []
+    for image_id, path in images.items():
+        try:
+            image = read_image(path, lighting)
+        except ImageError as error:
+            errors.append(error)
+        else:
+            detections += [dict(image_id=image_id, category_id=1, bbox=box, score=score)
+                           for box, score in _people(detector, image, score_thr)]
+        progress()
+    return detections, errors
+
+
+def as_annotations(detections: List[dict], ann_file: str, data_root: Optional[str]) -> dict:
+    """Detections as the content of an annotation file of people without joints.
+
+    For training data with ``unlabelled=True``, whose images no one has labelled.
+
+    Args:
+        detections (list[dict]): From :func:`detect_people`.
+        ann_file, data_root (str): Of the images; see :func:`list_images`.
+    """
+    path = find_annotation(data_root, ann_file)
+    known = load(path)
+    categories = known.get('categories') or [dict(id=1, name='person')]
+    person = person_category(categories, path)['id']
+    people = [dict(id=i, image_id=d['image_id'], category_id=person, bbox=d['bbox'], iscrowd=0,
+                   area=d['bbox'][2] * d['bbox'][3]) for i, d in enumerate(detections, start=1)]
+    return dict(images=known['images'], annotations=people, categories=categories)
+
+
+def _people(detector: nn.Module, image: np.ndarray, score_thr: float) -> List[Tuple[list, float]]:
+    """Boxes (x, y, w, h) of at least one pixel, and their scores."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        found = inference_detector(detector, image).pred_instances.cpu()
+    boxes = torch.cat([found.bboxes[:, :2], found.bboxes[:, 2:] - found.bboxes[:, :2]], dim=1)
+    people = found.labels == detector.dataset_meta['classes'].index(PERSON)
+    kept = people & (found.scores >= score_thr) & (boxes[:, 2:] >= 1).all(dim=1)
+    return list(zip(boxes[kept].tolist(), found.scores[kept].tolist()))

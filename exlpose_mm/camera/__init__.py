@@ -1,0 +1,1 @@
+"""The low-light camera: NumPy and SciPy only."""

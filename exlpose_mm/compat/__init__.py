@@ -1,0 +1,1 @@
+"""What differs between machines, versions and installed packages."""

@@ -1,0 +1,254 @@
+"""Finding the files of ExLPose: annotation files, images, and the partner of an image.
+
+People have the releases in several folder layouts, and files of several naming habits; all
+of them are read where they are.
+"""
+import os
+import os.path as osp
+import re
+from collections import defaultdict
+from functools import lru_cache
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
+
+from PIL import ExifTags, Image
+
+from exlpose_mm.lighting import LIGHTINGS
+
+FOLDERS = dict(zip(LIGHTINGS, ('dark', 'bright')))
+ANNOTATION_DIRS = ('', *(f'{top}{sub}' for top in ('Annotations', 'annotations')
+                         for sub in ('', '/ExLPose', '/ExLPose-OCN', '/ExLPose-OC')))
+LONG_SPLITS = {'LL-A': 'LL-All', 'LL-N': 'LL-Normal', 'LL-H': 'LL-Hard', 'LL-E': 'LL-Extreme'}
+SHORT_SPLITS = {long: short for short, long in LONG_SPLITS.items()}
+
+
+class DatasetError(ValueError):
+    """The data set on disk does not fit what was asked for."""
+
+
+class MissingFileError(DatasetError):
+    """An annotation file or an image is nowhere it may be."""
+
+
+class PairingError(DatasetError):
+    """An image has no partner, more than one, or one of another size."""
+
+
+def find_annotation(data_root: Optional[str], ann_file: str) -> str:
+    """Return the path of an annotation file in any of the known layouts.
+
+    A path that exists as given wins. Otherwise the file's name, or its other spelling
+    (``LL-A``/``LL-All``, ``ExLPose-OC``/``ExLPose-OCN``, ...), is looked for in the data
+    root and in its annotation folders.
+
+    Args:
+        data_root (str, optional): Folder of the data set; None is the working directory.
+        ann_file (str): File name, path below ``data_root``, or path.
+
+    Raises:
+        MissingFileError: If there is no such file; lists the places.
+    """
+    root, (folder, name) = data_root or '', osp.split(ann_file)
+    folders = [folder] if osp.isabs(folder) else [folder, *ANNOTATION_DIRS]
+    places = [osp.join(root, ann_file), ann_file]
+    places += [osp.join(root, place, alias) for alias in _aliases(name) for place in folders]
+    for place in places:
+        if osp.isfile(place):
+            return place
+    raise MissingFileError(f'no annotation file {ann_file!r}; looked for:\n  '
+                           + '\n  '.join(dict.fromkeys(places))
+                           + '\nSet data_root to the folder that holds the data set.')
+
+
+def _aliases(name: str) -> List[str]:
+    stem, extension = osp.splitext(name)
+    head, _, split = stem.rpartition('_')
+    other_head = (head.replace('ExLPose-OC_', 'ExLPose-OCN_') if 'ExLPose-OC_' in head
+                  else head.replace('ExLPose-OCN_', 'ExLPose-OC_'))
+    other_split = SHORT_SPLITS.get(split) or LONG_SPLITS.get(split, split)
+    names = [f'{h}_{s}{extension}' for h in (head, other_head) for s in (split, other_split)]
+    return list(dict.fromkeys([name, *names]))
+
+
+_WORD = re.compile(r'^(.*)_(bright|dark)(?=[_.])')
+_GAIN = re.compile(r'_gain_-?\d+(\.\d+)?')
+
+
+def name_lighting(file_name: str) -> Optional[str]:
+    """Return the lighting that an image's name, or else its folder, tells; None if neither."""
+    folder, name = osp.split(file_name)
+    match = _WORD.match(name)
+    word = match.group(2) if match else osp.basename(folder)
+    return next((lighting for lighting, own in FOLDERS.items() if own == word), None)
+
+
+def pair_key(name: str) -> str:
+    """Return what the file names of a pair share: all but ``bright``/``dark`` and the gain.
+
+    The two cameras' gains differ (28.18 dB and 6.60 dB, say), so the word alone is not it.
+    """
+    return _GAIN.sub('_gain_*', _WORD.sub(r'\1_*', osp.basename(name)))
+
+
+def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
+    """Read ``brightPath2darkPath.txt``.
+
+    Returns:
+        dict: ``(file name, lighting of the partner)`` to the partners' file names.
+
+    Raises:
+        DatasetError: If a line is not two paths, bright then dark, or the file is not UTF-8.
+    """
+    listed = defaultdict(set)
+    with open(path, 'rb') as lines:
+        for number, content in enumerate(lines, 1):
+            try:
+                line = content.decode('utf-8-sig' if number == 1 else 'utf-8')
+            except UnicodeDecodeError as error:
+                raise DatasetError(f'{path}, line {number} is not UTF-8: {error}; save the file in this '
+                                   'encoding') from error
+            names = line.split()
+            if not names:
+                continue
+            swapped = any(name_lighting(name) == other for name, other in zip(names, LIGHTINGS))
+            if len(names) != 2 or swapped:
+                raise DatasetError(f'{path}, line {number}: expected "<bright path> <dark path>", '
+                                   f'got {line.strip()!r}')
+            bright, dark = (osp.basename(name) for name in names)
+            listed[bright, 'low_light'].add(dark)
+            listed[dark, 'well_lit'].add(bright)
+    return dict(listed)
+
+
+def path_parts(file_name: str) -> List[str]:
+    """Split a relative path; raise :class:`DatasetError` if it leads out of its folder.
+
+    Links on the disk are followed: whoever unpacked the data made or accepted them, unlike what a file says.
+    """
+    parts = re.split(r'[\\/]', file_name)
+    if osp.isabs(file_name) or parts[0] == '' or '..' in parts:
+        raise DatasetError(f'file_name {file_name!r} leads out of the data root; make it relative to it')
+    return parts
+
+
+def check_sizes(low_light: str, well_lit: str) -> None:
+    """Raise :class:`PairingError` if two images differ in size; reads headers only."""
+    sizes = [image_size(path) for path in (low_light, well_lit)]
+    if sizes[0] != sizes[1]:
+        raise PairingError(f'the images of a pair differ in size (w, h): {low_light} {sizes[0]}, '
+                           f'{well_lit} {sizes[1]}')
+
+
+def check_annotated_size(path: str, size: Tuple[int, int]) -> None:
+    """Raise :class:`DatasetError` unless an image has the annotated width and height; reads its header only.
+
+    So does a TIFF file with an orientation, which OpenCV turns whatever it is asked.
+    """
+    found = image_size(path)
+    if path.lower().endswith(('.tif', '.tiff')) and is_turned(path):
+        raise DatasetError(f'{path} is a TIFF file with an orientation, which OpenCV would turn, but not its labels: '
+                           'write its pixels as PNG')
+    if found != tuple(size):
+        raise DatasetError(f'{path} is {found[0]} x {found[1]} pixels, annotated as {size[0]} x {size[1]}: joints and '
+                           'boxes would lie elsewhere; take the images that the annotation file is of')
+
+
+def image_size(path: str) -> Tuple[int, int]:
+    """Width and height, by the file's header.
+
+    Raises:
+        DatasetError: If there is none, or it tells of more than Pillow's limit of 179 million pixels or of
+            more than 8 bits a channel, of which loading would keep the upper 8: zeros of a dark image.
+    """
+    try:
+        with Image.open(path) as image:
+            deep = image.mode.startswith(('I', 'F')) or ';16' in str(image.tile)
+            size = image.size
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DatasetError(f'{path} is not a readable image: {error}') from error
+    if deep:
+        raise DatasetError(f'{path} has more than 8 bits a channel, and only the upper 8 would be kept: write it '
+                           'as 8 bits')
+    return size
+
+
+def is_turned(path: str) -> bool:
+    """Whether a file's EXIF data have viewers, and MMPose's ``LoadImage``, turn or mirror its pixels."""
+    with Image.open(path) as image:
+        # getexif decodes all of a PNG that has none; a TIFF file has its tags elsewhere
+        known = 'exif' in image.info or image.format == 'TIFF'
+        return known and image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+
+
+def shared_partners(pairs: Iterable[dict]) -> Iterator[PairingError]:
+    """Yield an error for each well-lit image that is the partner of a second image."""
+    owners = {}
+    for pair in pairs:
+        low_light, well_lit = pair['img_path'], pair['well_lit_path']
+        owner = owners.setdefault(well_lit, low_light)
+        if owner != low_light:
+            yield PairingError(f'{well_lit} is the partner of both {owner} and {low_light}')
+
+
+class ImageFinder:
+    """Finds the image of a given lighting for a ``file_name`` of an annotation file.
+
+    Args:
+        bases (Sequence[str]): Folders that ``file_name`` may be relative to; each may hold
+            the folders ``dark`` and ``bright``.
+        pair_file (str, optional): Lines of ``<bright path> <dark path>``, compared by file
+            name. Images it does not list are paired by their names.
+    """
+
+    def __init__(self, bases: Sequence[str], pair_file: Optional[str] = None) -> None:
+        self.bases = list(dict.fromkeys(osp.normpath(base) for base in bases))
+        self.listed = read_pair_file(pair_file) if pair_file else {}
+        self.index = lru_cache(maxsize=None)(self._index)
+
+    def find(self, file_name: str, lighting: str) -> str:
+        """Return the path of ``file_name``, or of its partner if it is of the other lighting.
+
+        Raises:
+            DatasetError: If ``file_name`` leads out of the data root.
+            MissingFileError: If the image is not on disk.
+            PairingError: As :meth:`partner`.
+        """
+        parts = path_parts(file_name)
+        if name_lighting(file_name) not in (None, lighting):
+            return self.partner(file_name, lighting)
+        names = [file_name, osp.join(FOLDERS[lighting], file_name)] if len(parts) == 1 else [
+            file_name, file_name.removeprefix('PID_'), f'PID_{file_name}']
+        places = [osp.join(base, name) for base in self.bases for name in dict.fromkeys(names)]
+        for place in places:
+            if osp.isfile(place):
+                return place
+        raise MissingFileError(f'no image {file_name!r}; looked for {", ".join(places)}')
+
+    def partner(self, file_name: str, lighting: str) -> str:
+        """Return the path of the image of the same scene under ``lighting``.
+
+        Raises:
+            PairingError: If there is not exactly one.
+        """
+        name, (by_name, by_key) = osp.basename(file_name), self.index(lighting)
+        listed = self.listed.get((name, lighting))
+        wanted = sorted(listed) if listed else [pair_key(name)]
+        found = sorted(listed) if listed else sorted(by_key[wanted[0]])
+        if len(found) > 1:
+            raise PairingError(f'{file_name}: its {FOLDERS[lighting]} partner is ambiguous: '
+                               + ', '.join(found))
+        if not found or found[0] not in by_name:
+            places = ', '.join(osp.join(base, FOLDERS[lighting]) for base in self.bases)
+            raise PairingError(f'{file_name}: no {FOLDERS[lighting]} partner: looked for '
+                               f'{wanted[0]} in {places}')
+        return by_name[found[0]]
+
+    def _index(self, lighting: str) -> Tuple[Dict[str, str], Dict[str, Set[str]]]:
+        """Paths by file name, and file names by pair key, of the images of one lighting."""
+        by_name, by_key = {}, defaultdict(set)
+        for base in self.bases:
+            for folder in (osp.join(base, FOLDERS[lighting]), base):
+                for name in os.listdir(folder) if osp.isdir(folder) else ():
+                    if folder != base or name_lighting(name) == lighting:
+                        by_name.setdefault(name, osp.join(folder, name))
+                        by_key[pair_key(name)].add(name)
+        return by_name, by_key

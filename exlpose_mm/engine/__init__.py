@@ -1,0 +1,1 @@
+"""Training: hooks and checkpoints."""

@@ -1,0 +1,51 @@
+"""Models and data sets of configs, without downloads."""
+from typing import Any, Callable
+
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpose.registry import DATASETS, MODELS
+from torch import nn
+
+
+def strip_init_cfg(config) -> None:
+    """Remove every ``init_cfg`` in a model's config, so that building it needs no network.
+
+    Args:
+        config (dict | list | tuple): Changed in place, with all that is nested in it.
+    """
+    if isinstance(config, dict):
+        config.pop('init_cfg', None)
+        config = config.values()
+    for value in config:
+        if isinstance(value, (dict, list, tuple)):
+            strip_init_cfg(value)
+
+
+def build_model(config: dict) -> nn.Module:
+    """A model with random weights, which needs no download."""
+    config = Config(dict(model=config)).model
+    strip_init_cfg(config)
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return MODELS.build(config)
+
+
+def build_dataset(config: Config, **pack):
+    """The config's training data.
+
+    Args:
+        config (Config): Is not changed.
+        **pack: Further arguments of every ``PackPairedInputs`` in it.
+    """
+    dataset = change_dicts(config.train_dataloader.dataset.to_dict(),
+                           lambda d: {**d, **pack} if d.get('type') == 'PackPairedInputs' else d)
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return DATASETS.build(dataset)
+
+
+def change_dicts(node: Any, change: Callable[[dict], dict]) -> Any:
+    """A copy of nested dicts and lists with each dict changed."""
+    if isinstance(node, dict):
+        return change({key: change_dicts(value, change) for key, value in node.items()})
+    if isinstance(node, (list, tuple)):
+        return type(node)(change_dicts(value, change) for value in node)
+    return node

@@ -1,0 +1,160 @@
+"""The pose estimator that runs one network under two lightings."""
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.registry import MODELS
+from mmpose.utils.typing import ConfigType, SampleList
+from torch import Tensor, nn
+
+from exlpose_mm.lighting import (
+    check_lighting,
+    check_lsbn,
+    check_taps,
+    check_without_checkpointing,
+    lighting,
+    lsbn_layers,
+    tap,
+)
+from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
+from exlpose_mm.models.teachers import MomentumTeacher
+from exlpose_mm.models.transfer import select
+from exlpose_mm.views import MOMENTUM_VIEW
+
+
+@MODELS.register_module()
+class LightingPoseEstimator(TopdownPoseEstimator):
+    """Top-down pose estimator whose network runs under a lighting condition.
+
+    In training each lighting is a forward pass of its own, as in the official code: the
+    shared batch norms of the head see two batches. A backbone (and neck) without LSBN (the ablation)
+    sees both lightings in one batch, as in baseline-all: its batch norms must train with the
+    mixed statistics that they test with. In testing the condition of an image is its sample's
+    ``lighting``; a batch may mix them. ``mode='tensor'`` runs under low light, the condition of
+    deployment.
+
+    Args:
+        backbone, neck, head, ...: As for
+            :class:`mmpose.models.TopdownPoseEstimator`. The head is usually a
+            :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`.
+
+    Raises:
+        ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
+            but does not use it everywhere or recomputes it (``with_cp``), or if a teacher taps an
+            unknown layer.
+    """
+
+    def __init__(self, backbone: ConfigType, *args, **kwargs) -> None:
+        super().__init__(backbone, *args, **kwargs)
+        cfgs = dict(kwargs, backbone=backbone)
+        for name, part in self.network.items():
+            cfg = cfgs.get(name) or {}
+            self._check_norms(part, cfg.get('head', cfg))
+        check_taps(self.backbone, self._taps)
+        self.momentum_teacher = None
+        if isinstance(self.head, DualTeacherHead) and self.head.momentum_teacher_cfg is not None:
+            self.momentum_teacher = MomentumTeacher(self.network, **self.head.momentum_teacher_cfg)
+
+    @staticmethod
+    def _check_norms(part: nn.Module, cfg: ConfigType) -> None:
+        if (cfg.get('norm_cfg') or {}).get('type') == 'LSBN2d' or lsbn_layers(part):
+            check_lsbn(part)
+        check_without_checkpointing(part)
+
+    @property
+    def network(self) -> nn.ModuleDict:
+        """What makes predictions: ``backbone``, ``neck`` (if any) and ``head`` without its teachers."""
+        parts = dict(backbone=self.backbone, head=getattr(self.head, 'head', self.head))
+        if self.with_neck:
+            parts['neck'] = self.neck
+        return nn.ModuleDict(parts)
+
+    @property
+    def _taps(self) -> List[str]:
+        return self.head.taps if isinstance(self.head, DualTeacherHead) else []
+
+    def loss(self, inputs: Dict[str, Tensor], data_samples: SampleList) -> dict:
+        """Losses of a batch of pairs.
+
+        Args:
+            inputs (dict): Lighting to images (B', 3, H, W) of those samples that have one;
+                perhaps also :data:`~exlpose_mm.views.MOMENTUM_VIEW` to low-light images,
+                less degraded than the student's. Without it the momentum teacher sees the
+                student's.
+            data_samples (list[PoseDataSample]): B samples, one a pair or a single image.
+
+        Returns:
+            dict: What the head's ``loss`` returns.
+
+        Raises:
+            ValueError: If some low-light images come with a view for the momentum teacher and some without.
+        """
+        inputs = dict(inputs)
+        taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, None), inputs.get('low_light'))
+        extract = self._extract_each if self._has_specific_features else self._extract_jointly
+        feats, taps = extract(inputs)
+        return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, **taught)
+
+    @property
+    def _has_specific_features(self) -> bool:
+        return bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
+
+    def _ask_momentum_teacher(self, views: Optional[Tensor], images: Optional[Tensor]) -> dict:
+        if images is None or self.momentum_teacher is None or not self.momentum_teacher.teaches:
+            return {}
+        views = images if views is None else views
+        if len(views) != len(images):
+            raise ValueError(f'{len(images)} low-light images, but {len(views)} views of them for the momentum '
+                             'teacher: put AddMomentumView into all pipelines that load low-light images, or into none')
+        return dict(momentum=self.momentum_teacher(views, self.head.output_layers))
+
+    def _extract_each(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
+        feats, taps = {}, {}
+        for name, images in inputs.items():
+            with lighting(self, name), tap(self.backbone, self._taps) as taps[name]:
+                feats[name] = self.extract_feat(images)
+        return feats, taps
+
+    def _extract_jointly(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
+        sizes = [len(images) for images in inputs.values()]
+        with tap(self.backbone, self._taps) as outputs:
+            joint = self.extract_feat(torch.cat([*inputs.values()]))
+        feats = dict(zip(inputs, zip(*(x.split(sizes) for x in joint))))
+        taps = {name: {key: x.split(sizes)[i] for key, x in outputs.items()}
+                for i, name in enumerate(inputs)}
+        return feats, taps
+
+    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
+        """Predict as MMPose does, each image under its sample's lighting.
+
+        Args:
+            inputs (Tensor): (B, 3, H, W).
+            data_samples (list[PoseDataSample]): B samples; their predictions are filled in.
+
+        Raises:
+            KeyError: If a sample carries no ``lighting``.
+        """
+        for name, indices in group_by_lighting(data_samples).items():
+            with lighting(self, name):
+                super().predict(select(inputs, indices), [data_samples[i] for i in indices])
+        return data_samples
+
+    def _forward(self, inputs: Tensor, data_samples=None):
+        with lighting(self, 'low_light'):
+            return super()._forward(inputs, data_samples)
+
+
+def group_by_lighting(samples: SampleList) -> Dict[str, List[int]]:
+    """Indices of the samples of each lighting, in order of appearance.
+
+    Raises:
+        KeyError: If a sample carries no ``lighting``.
+        ValueError: If a lighting is unknown.
+    """
+    groups: Dict[str, List[int]] = {}
+    for i, sample in enumerate(samples):
+        if 'lighting' not in sample.metainfo:
+            raise KeyError(f'the sample of {sample.metainfo.get("img_path")} carries no "lighting": put '
+                           'TagLighting in the pipeline and pack with PackPairedInputs')
+        groups.setdefault(check_lighting(sample.metainfo['lighting']), []).append(i)
+    return groups

@@ -1,0 +1,192 @@
+"""Teachers of the low-light student, and the rule that makes one target of two of them.
+
+Legend: B: people in a batch, K: joints.
+"""
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence, Tuple
+
+import torch
+from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
+from mmpose.registry import MODELS
+from mmpose.utils.typing import ConfigType
+from torch import Tensor, nn
+
+from exlpose_mm.lighting import LIGHTINGS, lighting, tap
+from exlpose_mm.models.distillation import Verdict
+
+
+class WellLitTeacher(nn.Module):
+    """The same network on the well-lit partner, as a teacher of features.
+
+    Args:
+        taps (Sequence[str]): Backbone layers whose outputs are compared, as in
+            ``backbone.named_modules()``. The paper's are ``conv1`` (before its batch norm)
+            and ``layer1`` to ``layer4`` of a ResNet.
+        loss (dict): Config of a loss that takes two lists of features,
+            e.g. :class:`~exlpose_mm.models.losses.GramLoss`.
+
+    Raises:
+        ValueError: If ``taps`` is empty.
+    """
+
+    def __init__(self, taps: Sequence[str], loss: ConfigType) -> None:
+        super().__init__()
+        if not taps:
+            raise ValueError('the well-lit teacher needs at least one backbone layer in `taps`')
+        self.taps = list(taps)
+        self.loss_module = MODELS.build(loss)
+
+    def loss(self, taps: Dict[str, Dict[str, Tensor]]) -> dict:
+        """Compare what both lightings left in the taps.
+
+        Args:
+            taps (dict): Lighting to layer name to features (B, C, H, W).
+
+        Returns:
+            dict: ``loss_gram``, a list of one scalar per layer, and for the log each of them as
+            ``gram.<layer>``.
+
+        Raises:
+            ValueError: If a tapped layer did not run, or its features differ in shape.
+        """
+        self._check(taps)
+        names = list(taps['low_light'])
+        losses = self.loss_module([taps['low_light'][n] for n in names], [taps['well_lit'][n] for n in names])
+        return dict(loss_gram=losses, **{f'gram.{name}': loss.detach() for name, loss in zip(names, losses)})
+
+    def _check(self, taps: Dict[str, Dict[str, Tensor]]) -> None:
+        low_light, well_lit = ({name: tuple(x.shape) for name, x in taps[lit].items()} for lit in LIGHTINGS)
+        silent = [name for name in self.taps if not any(f'{known}.'.startswith(f'{name}.') for known in low_light)]
+        if silent:
+            raise ValueError(f'the backbone did not run the tapped layers {silent}; choose taps among those it runs')
+        for name in low_light:
+            if low_light[name] != well_lit.get(name):
+                raise ValueError(f'the tapped layer {name} has features of the shape {low_light[name]} in low light, '
+                                 f'but {well_lit.get(name)} in a well-lit image: give both images one size')
+
+
+class MomentumTeacher(nn.Module):
+    """A moving average of the network, as a teacher of outputs. It has no gradients.
+
+    It is always in evaluation mode, and equal to the network until its first update. Its
+    weights and its count of updates are part of the model's state dict, so that checkpoints and
+    resumed runs have them. :class:`~exlpose_mm.engine.hooks.momentum_teacher.MomentumTeacherHook` updates it.
+
+    Args:
+        network (nn.ModuleDict): ``backbone``, ``neck`` (if any) and ``head``; copied.
+        average (dict): Config of one of mmengine's averaged models. Defaults to
+            ``MomentumAnnealingEMA`` with a momentum (the new weights' share) of 0.01.
+        burn_in (int): Updates before which it does not teach. Defaults to 0.
+
+    Attributes:
+        updates (int): How often it was updated; the first time it becomes equal to the network.
+
+    Raises:
+        ValueError: If ``burn_in`` is negative.
+    """
+
+    def __init__(self, network: nn.ModuleDict,
+                 average: ConfigType = dict(type='MomentumAnnealingEMA', momentum=0.01),
+                 burn_in: int = 0) -> None:
+        super().__init__()
+        if burn_in < 0:
+            raise ValueError(f'burn_in is a number of updates, got {burn_in}')
+        self.average = MODELS.build(dict(average, model=network, update_buffers=True))
+        self.burn_in = burn_in
+        self.updates = 0
+        self.register_load_state_dict_post_hook(MomentumTeacher._count_anew)
+        self.train(False)
+
+    @property
+    def network(self) -> nn.ModuleDict:
+        """The averaged ``backbone``, ``neck`` (if any) and ``head``."""
+        return self.average.module
+
+    @property
+    def teaches(self) -> bool:
+        """Whether the burn-in is over."""
+        return self.updates > self.burn_in
+
+    def train(self, mode: bool = True) -> 'MomentumTeacher':
+        """Stay in evaluation mode."""
+        return super().train(False)
+
+    def update(self, network: nn.ModuleDict) -> None:
+        """Move towards the network, batch norm statistics included."""
+        # mmengine keeps tensors from the time of building, which the module left by `.to(device)`.
+        own = self.average.avg_parameters = self.network.state_dict()
+        share = self._share()
+        if share is None:
+            self.average.update_parameters(network)
+        else:
+            theirs = network.state_dict()
+            names = [name for name, tensor in own.items() if tensor.is_floating_point()]
+            torch._foreach_lerp_([own[name] for name in names], [theirs[name] for name in names], share)
+            self.average.steps += 1
+        self.updates += 1
+
+    def _share(self) -> Optional[float]:
+        """The new weights', where mmengine's average is one that needs no more; it asks the device for each tensor."""
+        average = self.average
+        if self.updates == 0 or average.interval != 1:
+            return None
+        if type(average) is MomentumAnnealingEMA:
+            return max(average.momentum, average.gamma / (average.gamma + self.updates))
+        return average.momentum if type(average) is ExponentialMovingAverage else None
+
+    def _count_anew(self, _incompatible_keys) -> None:
+        self.updates = int(self.average.steps)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor, layers: Sequence[str]) -> List[Tensor]:
+        """Outputs of layers of the head for low-light images (B, 3, H, W)."""
+        with lighting(self.network, 'low_light'), tap(self.network['head'], layers) as outputs:
+            feats = self.network['backbone'](images)
+            if 'neck' in self.network:
+                feats = self.network['neck'](feats)
+            self.network['head'].forward(feats)
+        return [outputs[name] for name in layers]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Which teacher each joint follows, and how much.
+
+    Args:
+        from_well_lit, from_momentum (Tensor): (B, K) bool, at most one of them true.
+        weight (Tensor): (B, K), 0 to 1; 0 where neither is true.
+    """
+    from_well_lit: Tensor
+    from_momentum: Tensor
+    weight: Tensor
+
+    def among(self, taught: Tensor) -> 'Merged':
+        """The same for those people (B, ) bool that are taught at all; nobody teaches the others."""
+        taught = taught[:, None]
+        return Merged(self.from_well_lit & taught, self.from_momentum & taught, self.weight * taught)
+
+    def shares(self) -> dict:
+        """Fractions of the joints that each teacher supplied, for the log."""
+        return dict(taught_by_well_lit=self.from_well_lit.float().mean(),
+                    taught_by_momentum=self.from_momentum.float().mean())
+
+
+def merge_teachers(well_lit: Verdict, momentum: Verdict, has_partner: Tensor, similarity: Tensor,
+                   min_confidence: Tuple[float, float] = (0.3, 0.3)) -> Merged:
+    """Choose one teacher for each joint.
+
+    The well-lit teacher where its image exists and it is confident; else the momentum teacher
+    where that is confident; else none. Where both are confident, their agreement is the
+    weight: two that point at different places deserve less trust. One alone has weight 1.
+
+    Args:
+        well_lit, momentum (Verdict): Of B x K joints.
+        has_partner (Tensor): (B, ) bool: the sample has a well-lit image.
+        similarity (Tensor): (B, K): object keypoint similarity of the two, 0 to 1.
+        min_confidence (tuple[float]): Of the well-lit and of the momentum teacher, in units of
+            their output's confidence.
+    """
+    sure = (well_lit.confidence >= min_confidence[0]) & has_partner[:, None]
+    also = momentum.confidence >= min_confidence[1]
+    weight = torch.where(sure & also, similarity, (sure | also).to(similarity))
+    return Merged(sure, also & ~sure, weight)
