@@ -3,43 +3,44 @@
 Importing the package registers everything in MMPose's registries
 (``custom_imports = dict(imports=['exlpose_mm'])`` in a config).
 """
+
 from exlpose_mm.compat import versions
 
 try:
-    import exlpose_mm_startup  # noqa: F401
+    import exlpose_mm_startup
 except ImportError:  # this is a checkout that was not installed
     from .startup import exlpose_mm_startup  # noqa: F401
 versions.check_installed()
 
-from exlpose_mm.models.adversarial import DomainAdversarialLoss, GradientReversal
-from exlpose_mm.engine.hooks.checkpoint import SafeCheckpointHook
 from exlpose_mm.codecs import CPNHeatmap, SoftmaxHeatmap
+from exlpose_mm.datasets.exlpose import ExLPoseDataset, ExLPoseOCNDataset
+from exlpose_mm.datasets.samplers import SeededBatchSampler
 from exlpose_mm.datasets.transforms.crops import CPNCrop
 from exlpose_mm.datasets.transforms.darkening import ELLA, GammaDarken, SimulateLowLight
-from exlpose_mm.datasets.exlpose import ExLPoseDataset, ExLPoseOCNDataset
 from exlpose_mm.datasets.transforms.enhancement import LowLightEnhance
-from exlpose_mm.models.preprocessor import LightingDataPreprocessor
-from exlpose_mm.models.estimator import LightingPoseEstimator
-from exlpose_mm.engine.hooks.checkpoint_fit import CheckpointFitHook
-from exlpose_mm.models.heads.cpn import CPNHead
-from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
-from exlpose_mm.engine.hooks.acceleration import ChannelsLastHook, FloatHeadHook, KeepHeapHook
-from exlpose_mm.engine.hooks.finite_loss import FiniteLossHook
-from exlpose_mm.engine.hooks.validation import InitialValHook
-from exlpose_mm.engine.hooks.joints import JointsHook
-from exlpose_mm.engine.hooks.log_history import LogHistoryHook
-from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
-from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
-from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
-from exlpose_mm.evaluation.metric import LightingCocoMetric
-from exlpose_mm.datasets.transforms.photometry import AntiAlias, ScaleToMean, ThinPhotons
-from exlpose_mm.engine.hooks.running import LearningHook, OrphansHook, WorkDirHook
-from exlpose_mm.engine.hooks.reseed import ReseedHook
-from exlpose_mm.datasets.samplers import SeededBatchSampler
 from exlpose_mm.datasets.transforms.lighting import AddMomentumView, OnLighting, OnStudent, TagLighting
 from exlpose_mm.datasets.transforms.loading import LoadLabelledImage, LoadPairedImages
 from exlpose_mm.datasets.transforms.packing import PackPairedInputs
+from exlpose_mm.datasets.transforms.photometry import AntiAlias, ScaleToMean, ThinPhotons
+from exlpose_mm.engine.hooks.acceleration import ChannelsLastHook, FloatHeadHook, KeepHeapHook
+from exlpose_mm.engine.hooks.checkpoint import SafeCheckpointHook
+from exlpose_mm.engine.hooks.checkpoint_fit import CheckpointFitHook
+from exlpose_mm.engine.hooks.finite_loss import FiniteLossHook
+from exlpose_mm.engine.hooks.joints import JointsHook
+from exlpose_mm.engine.hooks.log_history import LogHistoryHook
+from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
+from exlpose_mm.engine.hooks.reseed import ReseedHook
+from exlpose_mm.engine.hooks.running import LearningHook, OrphansHook, WorkDirHook
+from exlpose_mm.engine.hooks.validation import InitialValHook
 from exlpose_mm.engine.variables import VariablesHook
+from exlpose_mm.evaluation.metric import LightingCocoMetric
+from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
+from exlpose_mm.models.adversarial import DomainAdversarialLoss, GradientReversal
+from exlpose_mm.models.estimator import LightingPoseEstimator
+from exlpose_mm.models.heads.cpn import CPNHead
+from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
+from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
+from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 from exlpose_mm.visualization import LightingVisualizer
 
 __version__ = '0.2.0'
@@ -47,14 +48,54 @@ __version__ = '0.2.0'
 versions.warn_untested()
 
 __all__ = [
-    'DomainAdversarialLoss', 'GradientReversal', 'LowLightEnhance',
-    'LIGHTINGS', 'LSBN2d', 'LightingError', 'lighting', 'tap', 'GramLoss', 'HeatmapCrossEntropyLoss',
-    'CPNHeatmap', 'SoftmaxHeatmap', 'CPNHead', 'DualTeacherHead', 'LightingDataPreprocessor',
-    'LightingPoseEstimator', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'LightingCocoMetric',
-    'LoadLabelledImage', 'LoadPairedImages', 'OnLighting', 'ScaleToMean', 'AntiAlias', 'SimulateLowLight', 'ELLA',
-    'GammaDarken', 'TagLighting', 'AddMomentumView', 'OnStudent', 'ThinPhotons',
-    'PackPairedInputs', 'CPNCrop', 'InitialValHook', 'MomentumTeacherHook',
-    'LightingVisualizer', 'CheckpointFitHook', 'FiniteLossHook', 'KeepHeapHook', 'ReseedHook',
-    'SeededBatchSampler', 'SafeCheckpointHook', 'LogHistoryHook', 'ChannelsLastHook', 'VariablesHook', 'FloatHeadHook',
-    'JointsHook', 'LearningHook', 'OrphansHook', 'WorkDirHook'
+    'DomainAdversarialLoss',
+    'GradientReversal',
+    'LowLightEnhance',
+    'LIGHTINGS',
+    'LSBN2d',
+    'LightingError',
+    'lighting',
+    'tap',
+    'GramLoss',
+    'HeatmapCrossEntropyLoss',
+    'CPNHeatmap',
+    'SoftmaxHeatmap',
+    'CPNHead',
+    'DualTeacherHead',
+    'LightingDataPreprocessor',
+    'LightingPoseEstimator',
+    'ExLPoseDataset',
+    'ExLPoseOCNDataset',
+    'LightingCocoMetric',
+    'LoadLabelledImage',
+    'LoadPairedImages',
+    'OnLighting',
+    'ScaleToMean',
+    'AntiAlias',
+    'SimulateLowLight',
+    'ELLA',
+    'GammaDarken',
+    'TagLighting',
+    'AddMomentumView',
+    'OnStudent',
+    'ThinPhotons',
+    'PackPairedInputs',
+    'CPNCrop',
+    'InitialValHook',
+    'MomentumTeacherHook',
+    'LightingVisualizer',
+    'CheckpointFitHook',
+    'FiniteLossHook',
+    'KeepHeapHook',
+    'ReseedHook',
+    'SeededBatchSampler',
+    'SafeCheckpointHook',
+    'LogHistoryHook',
+    'ChannelsLastHook',
+    'VariablesHook',
+    'FloatHeadHook',
+    'JointsHook',
+    'LearningHook',
+    'OrphansHook',
+    'WorkDirHook',
 ]

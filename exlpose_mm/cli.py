@@ -1,14 +1,15 @@
 """What the thin command lines in ``tools/`` share."""
+
 import os.path as osp
 import runpy
 import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
 from types import SimpleNamespace
-from typing import Iterator
 
 import mmpose
 import torch
@@ -91,15 +92,16 @@ def exiting_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-
-
 def add_result_arguments(parser: ArgumentParser) -> None:
     """Arguments of :class:`~exlpose_mm.evaluation.comparison.Comparison`: results, baseline, resamples and seed."""
     parser.add_argument(
-        'results', nargs='+', metavar='RESULT',
+        'results',
+        nargs='+',
+        metavar='RESULT',
         help='[NAME[:ROW]=]PATH: a work dir (its newest test), a table.json, or a JSON of plain '
         'MMPose, whose numbers belong to ROW (default LL-A); results of one NAME are joined; NAME@1, NAME@2 ... are '
-        'trainings of one thing, for their mean and standard deviation')
+        'trainings of one thing, for their mean and standard deviation',
+    )
     parser.add_argument('--baseline', metavar='NAME', help='result that others are compared to')
     parser.add_argument('--resamples', type=int, default=1000, help='of the images, for intervals')
     parser.add_argument('--seed', type=int, default=0, help='of the resamples')
@@ -108,8 +110,8 @@ def add_result_arguments(parser: ArgumentParser) -> None:
 def run_mmpose_tool(name: str) -> None:
     """Run MMPose's own ``tools/<name>.py`` with this process' arguments.
 
-    ``--cfg-options data_root=DIR pretrained=FILE`` are what :func:`~exlpose_mm.engine.variables.load_config` takes, which
-    reads the config in place of MMEngine.
+    ``--cfg-options data_root=DIR pretrained=FILE`` are what
+    :func:`~exlpose_mm.engine.variables.load_config` takes, which reads the config in place of MMEngine.
 
     Args:
         name (str): ``'train'`` or ``'test'``.
@@ -125,6 +127,14 @@ def run_mmpose_tool(name: str) -> None:
         main = runpy.run_path(script)['main']
         main.__globals__['Config'] = SimpleNamespace(fromfile=partial(load_config, **variables))
         main()
-    except (DatasetError, ImageError, CheckpointError, ConfigError, JointsError, NonFiniteLossError, SplitError,
-            TrainingError) as error:
+    except (
+        DatasetError,
+        ImageError,
+        CheckpointError,
+        ConfigError,
+        JointsError,
+        NonFiniteLossError,
+        SplitError,
+        TrainingError,
+    ) as error:
         sys.exit(f'{name}: {error}')

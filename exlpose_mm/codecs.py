@@ -1,6 +1,7 @@
 """Heatmap codecs: CPN's, as ExLPose trains and tests it, and one for logits."""
-from functools import lru_cache
-from typing import Optional, Sequence, Tuple
+
+from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -9,13 +10,13 @@ from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from scipy.special import softmax
 
-PEAK = 255.  # value of a target heatmap at its maximum
+PEAK = 255.0  # value of a target heatmap at its maximum
 PAD = 10  # zero cells around a map before it is blurred for decoding
 BLUR = 2 * PAD + 1
 SHIFT = 0.25  # cells from the maximum towards the second-highest position
 
 
-@lru_cache(maxsize=None)
+@cache
 def _blurred_impulses(length: int, kernel_size: int) -> np.ndarray:
     """An impulse at each of so many places, blurred as OpenCV does, one a row."""
     return cv2.GaussianBlur(np.eye(length, dtype=np.float32), (kernel_size, 1), 0)
@@ -62,32 +63,37 @@ class CPNHeatmap(BaseKeypointCodec):
     label_mapping_table = dict(keypoint_weights='keypoint_weights')
     field_mapping_table = dict(heatmaps='heatmaps')
 
-    def __init__(self,
-                 input_size: Tuple[int, int] = (192, 256),
-                 heatmap_size: Tuple[int, int] = (48, 64),
-                 kernel_sizes: Sequence[int] = (15, 11, 9, 7),
-                 refine_kernel_size: int = 7) -> None:
+    def __init__(
+        self,
+        input_size: tuple[int, int] = (192, 256),
+        heatmap_size: tuple[int, int] = (48, 64),
+        kernel_sizes: Sequence[int] = (15, 11, 9, 7),
+        refine_kernel_size: int = 7,
+    ) -> None:
         super().__init__()
         sizes = dict(input_size=input_size, heatmap_size=heatmap_size)
         for name, size in sizes.items():
             if len(size) != 2 or min(size) <= 0:
-                raise ValueError(f'{name} must be a positive (width, height), '
-                                 f'got {size}')
+                raise ValueError(f'{name} must be a positive (width, height), got {size}')
         for size in (*kernel_sizes, refine_kernel_size):
             if size <= 0 or size % 2 == 0:
-                raise ValueError('Kernel sizes must be odd and positive, got '
-                                 f'kernel_sizes={tuple(kernel_sizes)} and '
-                                 f'refine_kernel_size={refine_kernel_size}')
+                raise ValueError(
+                    'Kernel sizes must be odd and positive, got '
+                    f'kernel_sizes={tuple(kernel_sizes)} and '
+                    f'refine_kernel_size={refine_kernel_size}'
+                )
         self.input_size = tuple(input_size)
         self.heatmap_size = tuple(heatmap_size)
         self.kernel_sizes = tuple(kernel_sizes)
         self.refine_kernel_size = refine_kernel_size
         self.scale_factor = np.divide(input_size, heatmap_size)
 
-    def encode(self,
-               keypoints: np.ndarray,
-               keypoints_visible: Optional[np.ndarray] = None,
-               keypoints_visible_weights: Optional[np.ndarray] = None) -> dict:
+    def encode(
+        self,
+        keypoints: np.ndarray,
+        keypoints_visible: np.ndarray | None = None,
+        keypoints_visible_weights: np.ndarray | None = None,
+    ) -> dict:
         """Encode the joints of one person.
 
         Args:
@@ -104,8 +110,7 @@ class CPNHeatmap(BaseKeypointCodec):
             ValueError: If ``keypoints`` holds another number of people.
         """
         if len(keypoints) != 1:
-            raise ValueError('CPNHeatmap encodes one person at a time, got '
-                             f'keypoints of shape {keypoints.shape}')
+            raise ValueError(f'CPNHeatmap encodes one person at a time, got keypoints of shape {keypoints.shape}')
         cells = np.floor(keypoints[0] / self.scale_factor).astype(int)
         labelled = ((cells >= 0) & (cells < self.heatmap_size)).all(axis=-1)
         if keypoints_visible is not None:
@@ -114,26 +119,24 @@ class CPNHeatmap(BaseKeypointCodec):
         if keypoints_visible_weights is not None:
             visible = labelled & (keypoints_visible_weights[0] > 0.5)
 
-        heatmaps = [
-            self._draw(cells, visible, size) for size in self.kernel_sizes
-        ]
+        heatmaps = [self._draw(cells, visible, size) for size in self.kernel_sizes]
         heatmaps.append(self._draw(cells, labelled, self.refine_kernel_size))
         weights = labelled[None].astype(np.float32)
         return dict(heatmaps=heatmaps, keypoint_weights=weights)
 
-    def _draw(self, cells: np.ndarray, drawn: np.ndarray,
-              kernel_size: int) -> np.ndarray:
+    def _draw(self, cells: np.ndarray, drawn: np.ndarray, kernel_size: int) -> np.ndarray:
         """Heatmaps (K, H, W) of the joints in ``drawn``; the rest is zero."""
         width, height = self.heatmap_size
         heatmaps = np.zeros((len(cells), height, width), np.float32)
         x, y = cells[drawn].T
         # A blurred impulse is the product of one along x and one along y.
-        blurred = (_blurred_impulses(height, kernel_size)[y][:, :, None]
-                   * _blurred_impulses(width, kernel_size)[x][:, None, :])
+        blurred = (
+            _blurred_impulses(height, kernel_size)[y][:, :, None] * _blurred_impulses(width, kernel_size)[x][:, None, :]
+        )
         heatmaps[drawn] = blurred * (PEAK / blurred.max(axis=(1, 2), keepdims=True))
         return heatmaps
 
-    def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Find the joints of one person, as CPN's test code does.
 
         Each map is padded with 10 zeros on every side and blurred by a 21x21
@@ -173,8 +176,7 @@ class CPNHeatmap(BaseKeypointCodec):
 
 def _blur(heatmaps: np.ndarray) -> np.ndarray:
     """Pad (K, H, W) maps with zeros and blur them in double precision."""
-    padded = np.pad(
-        heatmaps.astype(np.float64), ((0, 0), (PAD, PAD), (PAD, PAD)))
+    padded = np.pad(heatmaps.astype(np.float64), ((0, 0), (PAD, PAD), (PAD, PAD)))
     return np.stack([cv2.GaussianBlur(m, (BLUR, BLUR), 0) for m in padded])
 
 
@@ -200,7 +202,7 @@ class SoftmaxHeatmap(MSRAHeatmap):
     :class:`~exlpose_mm.models.losses.HeatmapCrossEntropyLoss`.
     """
 
-    def decode(self, encoded: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Joints of one person from logits.
 
         Args:

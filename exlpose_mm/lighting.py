@@ -3,9 +3,10 @@
 The paper (Lee et al., CVPR 2023, section 4) normalises low-light and well-lit
 features separately while both lightings share every convolution.
 """
+
 import inspect
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Dict, Iterable, Iterator, Optional
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -58,19 +59,20 @@ class LSBN2d(nn.Module):
         super().__init__()
         self.num_features = num_features
         self.bns = nn.ModuleList(nn.BatchNorm2d(num_features, **kwargs) for _ in LIGHTINGS)
-        self.active: Optional[str] = None
+        self.active: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if self.active is None:
             raise LightingError(
                 'LSBN2d does not know the lighting of its input: run the network inside '
                 "`with lighting(network, 'low_light')`. With activation checkpointing "
-                '(with_cp=True) the backward pass runs outside of it: set with_cp=False.')
+                '(with_cp=True) the backward pass runs outside of it: set with_cp=False.'
+            )
         return self.bns[LIGHTINGS.index(self.active)](x)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
         names = set(self.bns[0].state_dict())
-        for name in names & {key[len(prefix):] for key in state_dict if key.startswith(prefix)}:
+        for name in names & {key[len(prefix) :] for key in state_dict if key.startswith(prefix)}:
             value = state_dict.pop(prefix + name)
             for i in range(len(LIGHTINGS)):
                 state_dict[f'{prefix}bns.{i}.{name}'] = value
@@ -109,7 +111,7 @@ def lighting(module: nn.Module, name: str) -> Iterator[None]:
 
 
 @contextmanager
-def tap(module: nn.Module, layers: Iterable[str]) -> Iterator[Dict[str, Tensor]]:
+def tap(module: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of named submodules while the block is open.
 
     Args:
@@ -125,7 +127,7 @@ def tap(module: nn.Module, layers: Iterable[str]) -> Iterator[Dict[str, Tensor]]
     """
     layers = list(layers)
     check_taps(module, layers)
-    taps: Dict[str, Tensor] = {}
+    taps: dict[str, Tensor] = {}
 
     def hook(name):
         def keep(_module, _inputs, output):
@@ -133,6 +135,7 @@ def tap(module: nn.Module, layers: Iterable[str]) -> Iterator[Dict[str, Tensor]]
                 taps[name] = output
             else:
                 taps.update({f'{name}.{i}': out for i, out in enumerate(output)})
+
         return keep
 
     with ExitStack() as stack:
@@ -148,8 +151,10 @@ def check_taps(module: nn.Module, layers: Iterable[str]) -> None:
     unknown = [name for name in layers if not name or name not in known]
     if unknown:
         top = [name for name, _ in module.named_children()]
-        raise ValueError(f'{type(module).__name__} has no layer {unknown}; its top-level layers '
-                         f'are {top}, deeper ones are written with dots')
+        raise ValueError(
+            f'{type(module).__name__} has no layer {unknown}; its top-level layers '
+            f'are {top}, deeper ones are written with dots'
+        )
 
 
 def check_lsbn(module: nn.Module) -> None:
@@ -160,18 +165,23 @@ def check_lsbn(module: nn.Module) -> None:
     would build, but LSBN2d cannot normalise tokens (B, N, C).
     """
     inside = {id(bn) for layer in lsbn_layers(module) for bn in layer.bns}
-    bare = [name for name, m in module.named_modules()
-            if isinstance(m, _BatchNorm) and id(m) not in inside]
+    bare = [name for name, m in module.named_modules() if isinstance(m, _BatchNorm) and id(m) not in inside]
     kind = type(module).__name__
     if _default_norm(module) == 'LN':
-        raise ValueError(f'{kind} takes layer norms, which keep no statistics that lightings could '
-                         'mix; leave LSBN2d out of its norm_cfg')
+        raise ValueError(
+            f'{kind} takes layer norms, which keep no statistics that lightings could '
+            'mix; leave LSBN2d out of its norm_cfg'
+        )
     if not inside:
-        raise ValueError(f'{kind} has no batch norm that norm_cfg=dict(type="LSBN2d") could '
-                         'replace; use one with BN, or leave LSBN2d out')
+        raise ValueError(
+            f'{kind} has no batch norm that norm_cfg=dict(type="LSBN2d") could '
+            'replace; use one with BN, or leave LSBN2d out'
+        )
     if bare:
-        raise ValueError(f'{kind} ignores norm_cfg in {len(bare)} layers ({", ".join(bare[:3])}, '
-                         '...), which stay shared by both lightings; use another')
+        raise ValueError(
+            f'{kind} ignores norm_cfg in {len(bare)} layers ({", ".join(bare[:3])}, '
+            '...), which stay shared by both lightings; use another'
+        )
 
 
 def check_without_checkpointing(module: nn.Module) -> None:
@@ -181,11 +191,13 @@ def check_without_checkpointing(module: nn.Module) -> None:
     """
     recomputed = [name or 'itself' for name, m in module.named_modules() if getattr(m, 'with_cp', False)]
     if recomputed and lsbn_layers(module):
-        raise ValueError(f'{type(module).__name__} recomputes {len(recomputed)} layers ({", ".join(recomputed[:3])}) '
-                         'in the backward pass, where LSBN2d does not know the lighting: set with_cp=False')
+        raise ValueError(
+            f'{type(module).__name__} recomputes {len(recomputed)} layers ({", ".join(recomputed[:3])}) '
+            'in the backward pass, where LSBN2d does not know the lighting: set with_cp=False'
+        )
 
 
-def _default_norm(module: nn.Module) -> Optional[str]:
+def _default_norm(module: nn.Module) -> str | None:
     """Type of the norms that a backbone's class takes by default."""
     parameter = inspect.signature(type(module)).parameters.get('norm_cfg')
     default = parameter.default if parameter else None

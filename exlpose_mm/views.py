@@ -1,5 +1,7 @@
 """The images of a sample by name, and those of a batch."""
-from typing import List, NamedTuple, Optional, Sequence, Union
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -14,11 +16,12 @@ class SomeImages(NamedTuple):
         rows (list[int]): Places in the batch of the B' samples that have it, ascending.
         images (Tensor | list[Tensor]): (B', C, H, W), or B' of (C, H, W) if they differ in size.
     """
-    rows: List[int]
-    images: Union[Tensor, List[Tensor]]
+
+    rows: list[int]
+    images: Tensor | list[Tensor]
 
 
-Images = Union[Tensor, SomeImages, Sequence[Optional[Tensor]]]
+Images = Tensor | SomeImages | Sequence[Tensor | None]
 
 
 def some_images(images: Images) -> SomeImages:

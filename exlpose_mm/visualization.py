@@ -1,6 +1,7 @@
 """What a person looks at: a dark image lifted, its well-lit partner beside it, skeletons."""
+
 import os.path as osp
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ def lift(image: np.ndarray) -> np.ndarray:
     means = smooth.mean(axis=(0, 1))
     smooth *= means.mean() / np.where(means > 0, means, np.inf)
     white = max(np.percentile(smooth, 99.5), 1e-6)
-    return np.rint(255 * (smooth / white).clip(0, 1)**(1 / 2.2)).astype(np.uint8)
+    return np.rint(255 * (smooth / white).clip(0, 1) ** (1 / 2.2)).astype(np.uint8)
 
 
 class _SkeletonVisualizer(PoseLocalVisualizer):
@@ -43,8 +44,14 @@ class _SkeletonVisualizer(PoseLocalVisualizer):
         super().draw_circles(center, radius.item() if self.backend == 'opencv' else radius, **kwargs)
 
 
-def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
-               ground_truth: bool = False, line_width: Optional[int] = None, boxes: bool = True) -> np.ndarray:
+def draw_poses(
+    image: np.ndarray,
+    sample: PoseDataSample,
+    metainfo: dict,
+    ground_truth: bool = False,
+    line_width: int | None = None,
+    boxes: bool = True,
+) -> np.ndarray:
     """Draw the predicted or the labelled people of one image.
 
     Args:
@@ -62,8 +69,15 @@ def draw_poses(image: np.ndarray, sample: PoseDataSample, metainfo: dict,
     visualizer = _SkeletonVisualizer(radius=line_width, line_width=line_width)
     visualizer.set_dataset_meta(metainfo)
     drawn = visualizer.add_datasample(
-        'poses', image[..., ::-1], sample, draw_gt=ground_truth, draw_pred=not ground_truth,
-        draw_bbox=boxes, kpt_thr=0.5 if ground_truth else 0., show=False)
+        'poses',
+        image[..., ::-1],
+        sample,
+        draw_gt=ground_truth,
+        draw_pred=not ground_truth,
+        draw_bbox=boxes,
+        kpt_thr=0.5 if ground_truth else 0.0,
+        show=False,
+    )
     # With only one of the two drawn, the visualiser returns it alone.
     return np.ascontiguousarray(drawn[..., ::-1])
 
@@ -102,25 +116,43 @@ class LightingVisualizer(PoseLocalVisualizer):
         super().set_dataset_meta(*args, **kwargs)
         self.plain.set_dataset_meta(*args, **kwargs)
 
-    def add_datasample(self, name: str, image: np.ndarray, data_sample: PoseDataSample, draw_gt: bool = True,
-                       draw_pred: bool = True, show: bool = False, wait_time: float = 0,
-                       out_file: Optional[str] = None, kpt_thr: float = 0.3, step: int = 0, **kwargs) -> np.ndarray:
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: PoseDataSample,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        kpt_thr: float = 0.3,
+        step: int = 0,
+        **kwargs,
+    ) -> np.ndarray:
         """As MMPose's; ``image`` is (H, W, 3), uint8, RGB."""
         image = _as_labelled(image, data_sample)
         self.plain.radius, self.plain.line_width = self.radius, self.line_width  # MMPoseInferencer sets them
         partner = data_sample.get('well_lit_path')
         panels = []
         if draw_pred:
-            panels.append(self.plain.add_datasample(
-                name, self._lifted(image, data_sample), data_sample, draw_gt=False, kpt_thr=kpt_thr, **kwargs))
+            panels.append(
+                self.plain.add_datasample(
+                    name, self._lifted(image, data_sample), data_sample, draw_gt=False, kpt_thr=kpt_thr, **kwargs
+                )
+            )
         if draw_gt or partner:
             labelled = self._lifted(image, data_sample) if partner is None else load_image(partner)[..., ::-1]
-            panels.append(self.plain.add_datasample(
-                name, np.ascontiguousarray(labelled), data_sample, draw_pred=False, kpt_thr=0.5, **kwargs))
+            panels.append(
+                self.plain.add_datasample(
+                    name, np.ascontiguousarray(labelled), data_sample, draw_pred=False, kpt_thr=0.5, **kwargs
+                )
+            )
         height = max(panel.shape[0] for panel in panels)
         picture = np.hstack([np.pad(panel, ((0, height - panel.shape[0]), (0, 0), (0, 0))) for panel in panels])
-        return super().add_datasample(name, picture, PoseDataSample(), draw_gt=False, show=show,
-                                      wait_time=wait_time, out_file=out_file, step=step)
+        return super().add_datasample(
+            name, picture, PoseDataSample(), draw_gt=False, show=show, wait_time=wait_time, out_file=out_file, step=step
+        )
 
     def _lifted(self, image: np.ndarray, sample: PoseDataSample) -> np.ndarray:
         if not is_dark(image) or sample.get('lighting') == 'well_lit':
@@ -128,7 +160,7 @@ class LightingVisualizer(PoseLocalVisualizer):
         lifted = lift(image)
         height, width = (int(self.inset * side) for side in image.shape[:2])
         if height and width:
-            lifted[:height + 2, :width + 2] = 255
+            lifted[: height + 2, : width + 2] = 255
             lifted[:height, :width] = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return lifted
 
@@ -146,7 +178,8 @@ def collate_people(infos: Sequence[dict]) -> PoseDataSample:
     people = InstanceData(
         bboxes=np.concatenate([info['bbox'] for info in infos]),
         keypoints=np.concatenate([info['keypoints'] for info in infos]),
-        keypoints_visible=np.concatenate([info['keypoints_visible'] for info in infos]))
+        keypoints_visible=np.concatenate([info['keypoints_visible'] for info in infos]),
+    )
     sample = PoseDataSample()
     sample.gt_instances = people
     return sample
@@ -177,12 +210,13 @@ def draw_people(models: Sequence[torch.nn.Module], infos: Sequence[dict], crop: 
         predicted = merge_data_samples(inference_topdown(model, dark, boxes))
         panels.append(draw_poses(lifted, predicted, model.dataset_meta, line_width=line_width))
     labelled = lifted if partner is None else load_image(partner)
-    panels.append(draw_poses(labelled, collate_people(infos), models[0].dataset_meta, ground_truth=True,
-                             line_width=line_width))
+    panels.append(
+        draw_poses(labelled, collate_people(infos), models[0].dataset_meta, ground_truth=True, line_width=line_width)
+    )
     return np.hstack([panel[window] for panel in panels])
 
 
-def input_names(sample: dict) -> List[str]:
+def input_names(sample: dict) -> list[str]:
     """Names of the images of a packed training sample."""
     inputs = sample['inputs']
     if not isinstance(inputs, dict):
@@ -227,10 +261,11 @@ def _input_joints(people: InstanceData, factor: float) -> InstanceData:
     visible = people.keypoints_visible
     return InstanceData(
         keypoints=people.transformed_keypoints[..., :2] * factor,
-        keypoints_visible=visible[..., 0] if visible.ndim == 3 else visible)
+        keypoints_visible=visible[..., 0] if visible.ndim == 3 else visible,
+    )
 
 
-def _window(boxes: np.ndarray, shape: Sequence[int], margin: float = 0.15) -> Tuple[slice, slice]:
+def _window(boxes: np.ndarray, shape: Sequence[int], margin: float = 0.15) -> tuple[slice, slice]:
     """Rows and columns around boxes (N, 4), x1 y1 x2 y2, with a margin in shares of their span."""
     low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
     reach = margin * (high - low).max()
@@ -239,7 +274,7 @@ def _window(boxes: np.ndarray, shape: Sequence[int], margin: float = 0.15) -> Tu
     return slice(top, bottom), slice(left, right)
 
 
-def group_by_image(dataset) -> List[List[dict]]:
+def group_by_image(dataset) -> list[list[dict]]:
     """The people of each image of a top-down data set, in order."""
     groups = {}
     for i in range(len(dataset)):
@@ -248,8 +283,7 @@ def group_by_image(dataset) -> List[List[dict]]:
     return list(groups.values())
 
 
-def contact_sheet(rows: Sequence[np.ndarray], captions: Sequence[str],
-                  largest_width: Optional[int] = None) -> np.ndarray:
+def contact_sheet(rows: Sequence[np.ndarray], captions: Sequence[str], largest_width: int | None = None) -> np.ndarray:
     """Stack pictures, a caption on top of each column.
 
     Args:
@@ -265,8 +299,9 @@ def contact_sheet(rows: Sequence[np.ndarray], captions: Sequence[str],
     width = min(width, largest_width or width)
     top = np.full((28, width, 3), 255, np.uint8)
     for i, text in enumerate(captions):
-        cv2.putText(top, text, (8 + i * width // len(captions), 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
-                    (0, 0, 0), 1, cv2.LINE_AA)
+        cv2.putText(
+            top, text, (8 + i * width // len(captions), 19), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA
+        )
     return np.vstack([top, *(_to_width(row, width) for row in rows)])
 
 

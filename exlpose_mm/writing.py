@@ -1,8 +1,9 @@
 """Files that are there whole or not at all."""
+
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 """What the tests share: a tiny paired data set, and the way to the real one."""
+
 import json
 import os
 from pathlib import Path
@@ -20,14 +21,51 @@ HEIGHT, WIDTH = 96, 128
 TEST_GAINS = {'LL-N': (4.50, 10.52), 'LL-H': (16.54, 22.56), 'LL-E': (26.08, 38.10)}
 TRAIN_GAINS = (3.40, 12.62, 20.92, 28.18)
 # (x, y) in the box: shoulders, elbows, wrists, hips, knees, ankles (left, right), head, neck.
-STANDING = np.array([[.8, .25], [.2, .25], [.9, .4], [.1, .4], [1., .55], [0., .55], [.7, .55],
-                     [.3, .55], [.75, .77], [.25, .77], [.75, 1.], [.25, 1.], [.5, 0.], [.5, .2]])
+STANDING = np.array(
+    [
+        [0.8, 0.25],
+        [0.2, 0.25],
+        [0.9, 0.4],
+        [0.1, 0.4],
+        [1.0, 0.55],
+        [0.0, 0.55],
+        [0.7, 0.55],
+        [0.3, 0.55],
+        [0.75, 0.77],
+        [0.25, 0.77],
+        [0.75, 1.0],
+        [0.25, 1.0],
+        [0.5, 0.0],
+        [0.5, 0.2],
+    ]
+)
 
 
 # What depends on the versions of torch, NumPy and OpenMMLab's packages: runs on every stack, by ``-m stack``.
-STACK = ('checkpoints', 'codecs', 'configs', 'cpn', 'crops', 'detection', 'distributed', 'estimators', 'fitting',
-         'hooks', 'inference', 'lighting', 'losses', 'metrics', 'mmcv_ops', 'official_checkpoints', 'onnx_export',
-         'recovery', 'seeding', 'tools', 'versions', 'visualization')
+STACK = (
+    'checkpoints',
+    'codecs',
+    'configs',
+    'cpn',
+    'crops',
+    'detection',
+    'distributed',
+    'estimators',
+    'fitting',
+    'hooks',
+    'inference',
+    'lighting',
+    'losses',
+    'metrics',
+    'mmcv_ops',
+    'official_checkpoints',
+    'onnx_export',
+    'recovery',
+    'seeding',
+    'tools',
+    'versions',
+    'visualization',
+)
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -84,13 +122,18 @@ def build_exlpose(root: Path, annotations='Annotations', images='ExLPose') -> Pa
         folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     train = [_write_pair(root / images, rng, 100 + i, g) for i, g in enumerate(TRAIN_GAINS)]
-    test = {split: [_write_pair(root / images, rng, 2 * level + i, gain)
-                    for i, gain in enumerate(gains)]
-            for level, (split, gains) in enumerate(TEST_GAINS.items())}
+    test = {
+        split: [_write_pair(root / images, rng, 2 * level + i, gain) for i, gain in enumerate(gains)]
+        for level, (split, gains) in enumerate(TEST_GAINS.items())
+    }
     everything = [scene for scenes in test.values() for scene in scenes]
-    files = {'train_LL': (train, 'dark'), 'train_WL': (train, 'bright'),
-             'test_LL-A': (everything, 'dark'), 'test_WL': (everything, 'bright'),
-             **{f'test_{split}': (scenes, 'dark') for split, scenes in test.items()}}
+    files = {
+        'train_LL': (train, 'dark'),
+        'train_WL': (train, 'bright'),
+        'test_LL-A': (everything, 'dark'),
+        'test_WL': (everything, 'bright'),
+        **{f'test_{split}': (scenes, 'dark') for split, scenes in test.items()},
+    }
     for name, (scenes, lighting) in files.items():
         content = coco_file([(i, f'{lighting}/{names[lighting]}', p) for i, names, p in scenes])
         (root / annotations / f'ExLPose_{name}.json').write_text(json.dumps(content), encoding='utf-8')
@@ -100,8 +143,7 @@ def build_exlpose(root: Path, annotations='Annotations', images='ExLPose') -> Pa
 def pair_names(image_id: int, gain: float) -> dict:
     """Names of a pair in the release's pattern; the dark camera's gain is another one."""
     name = 'imgs_0212_place_vid{:06d}_exp400_{}_000052__gain_{:.2f}_exposure_1250.png'
-    return dict(bright=name.format(image_id, 'bright', gain),
-                dark=name.format(image_id, 'dark', max(gain - 21.58, 0)))
+    return dict(bright=name.format(image_id, 'bright', gain), dark=name.format(image_id, 'dark', max(gain - 21.58, 0)))
 
 
 def fuses_on_a_cpu():
@@ -114,11 +156,10 @@ def fuses_on_a_cpu():
 def coco_file(scenes) -> dict:
     """The content of an annotation file for ``(image id, file name, people)`` triples."""
     return dict(
-        images=[dict(id=i, file_name=name, height=HEIGHT, width=WIDTH, crowdIndex=0)
-                for i, name, _ in scenes],
+        images=[dict(id=i, file_name=name, height=HEIGHT, width=WIDTH, crowdIndex=0) for i, name, _ in scenes],
         annotations=[person for *_, people in scenes for person in people],
-        categories=[dict(id=1, name='person', supercategory='person', keypoints=list(JOINTS),
-                         skeleton=[])])
+        categories=[dict(id=1, name='person', supercategory='person', keypoints=list(JOINTS), skeleton=[])],
+    )
 
 
 def person_annotation(annotation_id: int, image_id: int, box, visibility=None, **kwargs) -> dict:
@@ -127,8 +168,18 @@ def person_annotation(annotation_id: int, image_id: int, box, visibility=None, *
     v = np.full(14, 2) if visibility is None else np.asarray(visibility)
     places = (np.array([x, y]) + STANDING * np.array([w, h])) * (v > 0)[:, None]
     keypoints = np.column_stack([places.round(2), v]).ravel().tolist()
-    return {**dict(id=annotation_id, image_id=image_id, category_id=1, iscrowd=0, keypoints=keypoints,
-                   bbox=[float(side) for side in box], num_keypoints=int((v > 0).sum())), **kwargs}
+    return {
+        **dict(
+            id=annotation_id,
+            image_id=image_id,
+            category_id=1,
+            iscrowd=0,
+            keypoints=keypoints,
+            bbox=[float(side) for side in box],
+            num_keypoints=int((v > 0).sum()),
+        ),
+        **kwargs,
+    }
 
 
 def _write_pair(folder: Path, rng: np.random.Generator, image_id: int, gain: float):
@@ -158,6 +209,5 @@ def _people(image_id: int) -> list:
         people[0]['keypoints'][4 * 3 + 2] = 1
     if image_id == 2:
         people[1]['num_keypoints'] = 15
-        people.append(
-            person_annotation(90, image_id, (50, 40, 10, 20), np.zeros(14), num_keypoints=14))
+        people.append(person_annotation(90, image_id, (50, 40, 10, 20), np.zeros(14), num_keypoints=14))
     return people

@@ -1,4 +1,5 @@
 """Targets and decoding of CPNHeatmap against the rules written out."""
+
 import cv2
 import numpy as np
 import pytest
@@ -44,12 +45,11 @@ def blurred_impulse(x, y, size):
     out = np.zeros_like(impulse)
     for dy in range(size):
         for dx in range(size):
-            out += taps[dy] * taps[dx] * padded[dy:dy + 64, dx:dx + 48]
+            out += taps[dy] * taps[dx] * padded[dy : dy + 64, dx : dx + 48]
     return out / out.max() * 255
 
 
-@pytest.mark.parametrize('xy', [(100.9, 50.2), (0., 0.), (191.9, 255.9),
-                                (5., 251.)])
+@pytest.mark.parametrize('xy', [(100.9, 50.2), (0.0, 0.0), (191.9, 255.9), (5.0, 251.0)])
 def test_targets_are_blurred_impulses_with_peak_255(codec, joints, xy):
     joints[0, 3] = xy
     encoded = codec.encode(joints, flags())
@@ -65,10 +65,7 @@ def test_kernel_7_by_value(codec, joints):
     joints[0, 0] = (82, 102)  # cell (20, 25)
     refined = codec.encode(joints)['heatmaps'][-1][0]
     # OpenCV's taps 2, 7, 14, 18, 14, 7, 2 of 64
-    np.testing.assert_allclose(
-        refined[25, 17:24],
-        np.array([2, 7, 14, 18, 14, 7, 2]) / 18 * 255,
-        rtol=1e-5)
+    np.testing.assert_allclose(refined[25, 17:24], np.array([2, 7, 14, 18, 14, 7, 2]) / 18 * 255, rtol=1e-5)
     assert refined[25, 16] == 0
 
 
@@ -89,12 +86,10 @@ def test_occluded_joint_trains_the_refined_map_only(codec, joints):
 def test_without_visibility_all_labelled_joints_are_visible(codec, joints):
     maps = codec.encode(joints, flags(j1=0))['heatmaps']
     for level in maps:
-        np.testing.assert_array_equal(
-            level.max(axis=(1, 2)) > 0, flags(j1=0)[0] > 0)
+        np.testing.assert_array_equal(level.max(axis=(1, 2)) > 0, flags(j1=0)[0] > 0)
 
 
-@pytest.mark.parametrize('xy', [(-0.1, 100.), (192., 100.), (100., -0.1),
-                                (100., 256.), (-1e6, -1e6)])
+@pytest.mark.parametrize('xy', [(-0.1, 100.0), (192.0, 100.0), (100.0, -0.1), (100.0, 256.0), (-1e6, -1e6)])
 def test_joint_outside_the_map(codec, joints, xy):
     joints[0, 7] = xy
     encoded = codec.encode(joints, flags(), flags())
@@ -114,7 +109,7 @@ def decode_with_loops(heatmaps):
         canvas[y, x] = 0
         second = max((v, -i) for i, v in enumerate(canvas.flat))
         dy, dx = np.subtract(divmod(-second[1], 68), (y, x))
-        x, y = x - 10., y - 10.
+        x, y = x - 10.0, y - 10.0
         distance = np.hypot(dx, dy)
         if distance > 1e-3:
             x, y = x + 0.25 * dx / distance, y + 0.25 * dy / distance
@@ -154,7 +149,7 @@ def test_decode_moves_by_as_much_towards_a_second_highest_that_is_far(codec):
     maps = np.zeros((1, 64, 48), np.float32)
     maps[0, 20, 10], maps[0, 40, 25] = 255, 254  # 15 right, 20 down
     keypoints, _ = codec.decode(maps)
-    np.testing.assert_allclose(keypoints, [[[4 * (10 + .25 * .6) + 2, 4 * (20 + .25 * .8) + 2]]], rtol=1e-6)
+    np.testing.assert_allclose(keypoints, [[[4 * (10 + 0.25 * 0.6) + 2, 4 * (20 + 0.25 * 0.8) + 2]]], rtol=1e-6)
 
 
 def test_decode_leaves_its_input_alone(codec):
@@ -173,8 +168,7 @@ def test_decode_of_maps_without_a_positive_value(codec):
     keypoints, scores = codec.decode(maps)
     np.testing.assert_array_equal(keypoints[0, :2], [[2, 2], [2, 2]])
     np.testing.assert_allclose(keypoints[0, 2:], [[122, 162]] * 3, atol=1)
-    np.testing.assert_allclose(
-        scores[0], 0.5 + np.array([0, -5, -1, 0, 255]) / 255, rtol=1e-6)
+    np.testing.assert_allclose(scores[0], 0.5 + np.array([0, -5, -1, 0, 255]) / 255, rtol=1e-6)
 
 
 def test_round_trip(codec):
@@ -189,8 +183,7 @@ def test_round_trip(codec):
     # at the centre of a cell only the quarter is left
     centres = np.floor(joints / 4) * 4 + 2
     again, _ = codec.decode(codec.encode(centres)['heatmaps'][0])
-    np.testing.assert_allclose(
-        np.linalg.norm(again - centres, axis=-1), 1, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(again - centres, axis=-1), 1, atol=1e-5)
     np.testing.assert_allclose(scores, 1.5, rtol=1e-5)
 
 
@@ -205,7 +198,7 @@ def test_softmax_heatmap_scores_a_joint_by_its_own_map():
 
 
 def test_a_kernel_of_one_cell_does_not_blur(joints):
-    maps = CPNHeatmap(kernel_sizes=(1, ), refine_kernel_size=1).encode(joints)['heatmaps']
+    maps = CPNHeatmap(kernel_sizes=(1,), refine_kernel_size=1).encode(joints)['heatmaps']
     assert len(maps) == 2
     for level in maps:
         np.testing.assert_array_equal(np.sort(level.reshape(K, -1))[:, -2:], [[0, 255]] * K)
@@ -219,7 +212,7 @@ def test_a_heatmap_of_one_cell():
 
 def test_other_strides():
     codec = CPNHeatmap((96, 128), (48, 64))
-    joints = np.array([[[51., 33.]]])
+    joints = np.array([[[51.0, 33.0]]])
     keypoints, _ = codec.decode(codec.encode(joints)['heatmaps'][-1])
     assert np.abs(keypoints - joints).max() <= 0.75 * 2
 
@@ -230,27 +223,23 @@ def test_packs_with_mmpose_transforms(joints, both):
     results = dict(
         img=np.zeros((256, 192, 3), np.uint8),
         keypoints=joints,
-        keypoints_visible=np.stack([labelled, visible], axis=-1)
-        if both else labelled,
-        dataset_keypoint_weights=np.arange(K, dtype=np.float32))
-    target = GenerateTarget(
-        encoder=dict(type='CPNHeatmap'), use_dataset_keypoint_weights=True)
+        keypoints_visible=np.stack([labelled, visible], axis=-1) if both else labelled,
+        dataset_keypoint_weights=np.arange(K, dtype=np.float32),
+    )
+    target = GenerateTarget(encoder=dict(type='CPNHeatmap'), use_dataset_keypoint_weights=True)
     sample = PackPoseInputs()(target(results))['data_samples']
 
     assert isinstance(sample.gt_fields, MultilevelPixelData)
     assert sample.gt_fields.nlevel == 5
     coarse, refined = (sample.gt_fields[i].heatmaps for i in (0, 4))
     assert tuple(coarse.shape) == (K, 64, 48)
-    np.testing.assert_array_equal(
-        coarse.amax((1, 2)) > 0, (visible if both else labelled)[0] > 0)
+    np.testing.assert_array_equal(coarse.amax((1, 2)) > 0, (visible if both else labelled)[0] > 0)
     np.testing.assert_array_equal(refined.amax((1, 2)) > 0, labelled[0] > 0)
-    np.testing.assert_array_equal(sample.gt_instance_labels.keypoint_weights,
-                                  labelled * np.arange(K))
+    np.testing.assert_array_equal(sample.gt_instance_labels.keypoint_weights, labelled * np.arange(K))
 
 
 def test_errors(codec, joints):
-    assert isinstance(
-        KEYPOINT_CODECS.build(dict(type='CPNHeatmap')), CPNHeatmap)
+    assert isinstance(KEYPOINT_CODECS.build(dict(type='CPNHeatmap')), CPNHeatmap)
     with pytest.raises(ValueError, match='^CPNHeatmap encodes one person at a time, got'):
         codec.encode(np.concatenate([joints, joints]))
     with pytest.raises(ValueError, match=r'\(15, 8\)'):

@@ -1,4 +1,5 @@
 """Every shipped config: built, and run for one real step through its own pipelines."""
+
 import json
 from pathlib import Path
 
@@ -112,10 +113,11 @@ def evaluate(config, dataloader, evaluator) -> dict:
     return evaluator.evaluate(len(loader.dataset))
 
 
-@pytest.mark.parametrize('config', [
-    'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py',
-    'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py',
-], indirect=True)
+@pytest.mark.parametrize(
+    'config',
+    ['exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py', 'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py'],
+    indirect=True,
+)
 def test_a_full_pass_of_the_evaluator(config):
     metrics = evaluate(config, config.val_dataloader, config.val_evaluator)
     for row in (*LL_ROWS, 'WL'):
@@ -132,14 +134,12 @@ def test_the_night_photographs_are_tested_in_one_pass(exlpose_root, monkeypatch)
         content = coco_file([(i, name, [person_annotation(i, i, (40, 10, 34, 74))])])
         path = exlpose_root / 'Annotations' / f'ExLPose-OC_test_{camera}.json'
         path.write_text(json.dumps(content), encoding='utf-8')
-    config = load('exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py', exlpose_root,
-                  monkeypatch)
+    config = load('exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py', exlpose_root, monkeypatch)
     metrics = evaluate(config, config.test_dataloader, config.test_evaluator)
     assert {key.partition('/')[0] for key in metrics} == {'A7M3', 'RICOH3', 'OCN'}
 
 
-@pytest.mark.parametrize('config', [n for n in NAMES if Path(n).name.startswith('exlpose_')],
-                         indirect=True)
+@pytest.mark.parametrize('config', [n for n in NAMES if Path(n).name.startswith('exlpose_')], indirect=True)
 def test_a_config_called_exlpose_has_both_parts_of_the_method(config):
     assert config.model.backbone.norm_cfg.type == 'LSBN2d'
     assert config.model.head.well_lit_teacher.loss.type == 'GramLoss'
@@ -150,25 +150,39 @@ FASTER = dict(
     fused='optim_wrapper = _base_.fused',
     channels_last='default_hooks = _base_.channels_last',
     all='optim_wrapper = dict(**_base_.fused, **{**_base_.bf16, "type": "CpuAmpOptimWrapper"})\n'
-        'default_hooks = _base_.channels_last')
+    'default_hooks = _base_.channels_last',
+)
 
 
 @pytest.mark.parametrize('name', FASTER)
 def test_each_line_that_makes_it_faster_takes_a_step(name, exlpose_root, tmp_path, monkeypatch):
     if name in ('fused', 'all') and not fuses_on_a_cpu():
         pytest.skip('this torch has fused optimisers for GPUs only')
-    bases = [str(ROOT / 'configs' / base) for base in (
-        'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py', '_base_/fast.py')]
+    bases = [
+        str(ROOT / 'configs' / base)
+        for base in ('exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py', '_base_/fast.py')
+    ]
     (tmp_path / 'config.py').write_text(f'_base_ = {bases}\n{FASTER[name]}\n', encoding='utf-8')
     config = load(tmp_path / 'config.py', exlpose_root, monkeypatch)
     config.train_dataloader.update(num_workers=0, batch_size=2, persistent_workers=False)
     config.train_dataloader.dataset.indices = 2
     config.model.train_cfg = dict(compute_acc=False)
-    runner = Runner.from_cfg(Config(dict(
-        model=config.model, train_dataloader=config.train_dataloader, optim_wrapper=config.optim_wrapper,
-        default_hooks={key: hook for key, hook in config.default_hooks.items() if key == 'channels_last'},
-        custom_hooks=[dict(type='FiniteLossHook')], train_cfg=dict(by_epoch=True, max_epochs=1),
-        work_dir=str(tmp_path), experiment_name=tmp_path.name, default_scope='mmpose', log_level='ERROR')))
+    runner = Runner.from_cfg(
+        Config(
+            dict(
+                model=config.model,
+                train_dataloader=config.train_dataloader,
+                optim_wrapper=config.optim_wrapper,
+                default_hooks={key: hook for key, hook in config.default_hooks.items() if key == 'channels_last'},
+                custom_hooks=[dict(type='FiniteLossHook')],
+                train_cfg=dict(by_epoch=True, max_epochs=1),
+                work_dir=str(tmp_path),
+                experiment_name=tmp_path.name,
+                default_scope='mmpose',
+                log_level='ERROR',
+            )
+        )
+    )
     before, dtypes = runner.model.backbone.conv1.weight.detach().clone(), []
     runner.model.backbone.layer4.register_forward_hook(lambda module, _, out: dtypes.append(out.dtype))
     runner.train()
@@ -180,9 +194,10 @@ def test_each_line_that_makes_it_faster_takes_a_step(name, exlpose_root, tmp_pat
 
 
 @pytest.mark.no_cover  # yapf takes twice as long when it is traced
-@pytest.mark.parametrize('config', [
-    'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py',
-    'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py',
-], indirect=True)
+@pytest.mark.parametrize(
+    'config',
+    ['exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py', 'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py'],
+    indirect=True,
+)
 def test_the_copy_that_a_run_writes_to_its_work_dir_is_the_config(config):
     assert Config.fromstring(config.pretty_text, '.py')._cfg_dict == config._cfg_dict

@@ -1,4 +1,5 @@
 """What only a GPU can show: agreement with the CPU, loss scalers, processes, determinism."""
+
 import os
 
 import pytest
@@ -62,8 +63,16 @@ def test_a_step_agrees_with_the_cpus(make):
 @torch.no_grad()
 def test_predictions_agree_with_the_cpus():
     images = [torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(i)) * 255 for i in range(4)]
-    poses = [[pose.pred_instances for pose in build().to(device).eval().test_step(dict(
-        inputs=images, data_samples=[sample(LIGHTINGS[i % 2]) for i in range(4)]))] for device in ('cuda', 'cpu')]
+    poses = [
+        [
+            pose.pred_instances
+            for pose in build()
+            .to(device)
+            .eval()
+            .test_step(dict(inputs=images, data_samples=[sample(LIGHTINGS[i % 2]) for i in range(4)]))
+        ]
+        for device in ('cuda', 'cpu')
+    ]
     for ours, theirs in zip(*poses):
         assert abs(ours.keypoints - theirs.keypoints).max() < 0.05
         assert abs(ours.keypoint_scores - theirs.keypoint_scores).max() < 1e-3
@@ -82,13 +91,12 @@ def test_it_learns_with_a_loss_scaler(dtype, fused):
 
 
 class TestFiniteLoss:
-
     @pytest.mark.parametrize('fused', [False, True])
     @pytest.mark.parametrize('bad', BAD)
     @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper'])
     def test_a_step_is_left_out_and_counted(self, kind, bad, fused, tmp_path):
         optimizer, weights = dict(type='Adam', lr=0.25, fused=fused), []
-        for name, factors in dict(bad=[1., bad, 1.], good=[1., 1.]).items():
+        for name, factors in dict(bad=[1.0, bad, 1.0], good=[1.0, 1.0]).items():
             hook = FiniteLossHook('skip')
             runner = train(tmp_path / name, factors, hook, Slippery(), type=kind, optimizer=optimizer)
             weights.append(runner.model.weight.item())
@@ -99,7 +107,7 @@ class TestFiniteLoss:
     def test_a_loss_that_is_not_finite_stops(self, kind, tmp_path):
         model = Multiplied()
         with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is nan, here .*: 1\.png, well1\.png$'):
-            train(tmp_path, [1., BAD[0]], FiniteLossHook(), model, type=kind)
+            train(tmp_path, [1.0, BAD[0]], FiniteLossHook(), model, type=kind)
         assert model.weight.item() == pytest.approx(0.5)
 
 
@@ -123,7 +131,7 @@ def train_deterministically(_rank, folder):
 
 def test_deterministic_runs_have_the_same_bits(tmp_path, monkeypatch):
     monkeypatch.delenv('CUBLAS_WORKSPACE_CONFIG', raising=False)
-    mp.spawn(train_deterministically, args=(str(tmp_path), ), nprocs=1)
+    mp.spawn(train_deterministically, args=(str(tmp_path),), nprocs=1)
     first, second = torch.load(tmp_path / 'weights.pt', weights_only=True)
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 

@@ -1,4 +1,5 @@
 """Two processes on the CPU (gloo), and accumulated gradients: the same training in other portions."""
+
 import logging
 import os
 
@@ -23,8 +24,9 @@ STEPS = 2
 def portion(rank: int) -> dict:
     """Two pairs that differ from those of the other rank."""
     data = boxed_pairs()
-    data['inputs'] = {name: [image.flip(1 + rank) + 10 * rank for image in images]
-                      for name, images in data['inputs'].items()}
+    data['inputs'] = {
+        name: [image.flip(1 + rank) + 10 * rank for image in images] for name, images in data['inputs'].items()
+    }
     return data
 
 
@@ -33,7 +35,8 @@ def everything() -> dict:
     parts = [portion(rank) for rank in range(2)]
     return dict(
         inputs={name: [image for part in parts for image in part['inputs'][name]] for name in parts[0]['inputs']},
-        data_samples=[sample for part in parts for sample in part['data_samples']])
+        data_samples=[sample for part in parts for sample in part['data_samples']],
+    )
 
 
 def model_of(kind: str) -> nn.Module:

@@ -1,4 +1,5 @@
 """The examples of docs/extending.md, run as they stand there."""
+
 import json
 import re
 from pathlib import Path
@@ -37,7 +38,7 @@ def test_data_set(example, exlpose_root):
     for side, name, new in zip(('dark', 'bright'), names, ('night.png', 'noon.png')):
         (exlpose_root / 'ExLPose' / side / name).rename(exlpose_root / 'ExLPose' / side / new)
     content = coco_file([(1, 'dark/night.png', [person_annotation(1, 1, (8, 10, 34, 74))])])
-    content['annotations'][0]['keypoints'] += 3 * [20., 20., 2]
+    content['annotations'][0]['keypoints'] += 3 * [20.0, 20.0, 2]
     (exlpose_root / 'Annotations' / 'train.json').write_text(json.dumps(content), encoding='utf-8')
     (exlpose_root / 'pairs.txt').write_text('bright/noon.png dark/night.png\n', encoding='utf-8')
     dataset = DATASETS.build(dict(example['train_dataset'], data_root=str(exlpose_root)))

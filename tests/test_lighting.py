@@ -1,4 +1,5 @@
 """LSBN, the lighting block and taps, over the backbones that users swap in."""
+
 import pytest
 import torch
 from mmpose.registry import MODELS
@@ -8,8 +9,12 @@ from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, check_lsbn, li
 
 HRNET_EXTRA = {
     f'stage{i}': dict(
-        num_modules=1, num_branches=i, block='BOTTLENECK' if i == 1 else 'BASIC',
-        num_blocks=(1, ) * i, num_channels=tuple(8 * 2**j for j in range(i)))
+        num_modules=1,
+        num_branches=i,
+        block='BOTTLENECK' if i == 1 else 'BASIC',
+        num_blocks=(1,) * i,
+        num_channels=tuple(8 * 2**j for j in range(i)),
+    )
     for i in range(1, 5)
 }
 BACKBONES = {
@@ -39,16 +44,15 @@ def name(request):
 
 def outputs(backbone, x):
     out = backbone(x)
-    return out if isinstance(out, tuple) else (out, )
+    return out if isinstance(out, tuple) else (out,)
 
 
 class TestLSBN2d:
-
     def test_each_lighting_is_its_own_batch_norm(self):
         layer = LSBN2d(3)
         assert layer.num_features == 3
         references = [nn.BatchNorm2d(3), nn.BatchNorm2d(3)]
-        for i, lit in enumerate(LIGHTINGS):
+        for i in range(len(LIGHTINGS)):
             nn.init.normal_(layer.bns[i].weight)
             references[i].load_state_dict(layer.bns[i].state_dict())
         for i, lit in enumerate(LIGHTINGS * 2):
@@ -61,20 +65,21 @@ class TestLSBN2d:
 
     def test_low_light_is_index_0_as_in_the_official_checkpoint(self):
         layer = LSBN2d(1)
-        layer.bns[0].bias.data.fill_(7.)
+        layer.bns[0].bias.data.fill_(7.0)
         with lighting(layer, 'low_light'):
             assert layer(torch.randn(8, 1, 4, 4)).mean() > 6
 
     def test_without_a_lighting_it_raises(self):
-        message = ("^LSBN2d does not know .* run the network inside `with lighting\\(network, 'low_light'\\)`. With "
-                   r'activation checkpointing \(with_cp=True\) .*: set with_cp=False\.$')
+        message = (
+            "^LSBN2d does not know .* run the network inside `with lighting\\(network, 'low_light'\\)`. With "
+            r'activation checkpointing \(with_cp=True\) .*: set with_cp=False\.$'
+        )
         with pytest.raises(LightingError, match=message):
             LSBN2d(3)(torch.randn(2, 3, 4, 4))
 
     def test_official_keys_load_separately(self):
         layer = LSBN2d(2)
-        state = {k: torch.rand_like(v) if v.is_floating_point() else v
-                 for k, v in layer.state_dict().items()}
+        state = {k: torch.rand_like(v) if v.is_floating_point() else v for k, v in layer.state_dict().items()}
         layer.load_state_dict(state)
         torch.testing.assert_close(layer.bns[1].weight, state['bns.1.weight'])
         assert not torch.equal(layer.bns[0].weight, layer.bns[1].weight)
@@ -86,7 +91,6 @@ class TestLSBN2d:
 
 
 class TestBackbones:
-
     def test_has_no_bare_batch_norm(self, name):
         check_lsbn(build(name))
 
@@ -120,11 +124,12 @@ class TestBackbones:
 
 
 class TestCheckLSBN:
-
     def test_a_backbone_that_ignores_norm_cfg(self):
         backbone = MODELS.build(dict(type='HourglassNet', norm_cfg=dict(type='LSBN2d')))
         names = r'\(\S+, \S+, \S+, \.\.\.\)'
-        with pytest.raises(ValueError, match=rf'HourglassNet ignores norm_cfg in \d+ layers {names}, which stay shared'):
+        with pytest.raises(
+            ValueError, match=rf'HourglassNet ignores norm_cfg in \d+ layers {names}, which stay shared'
+        ):
             check_lsbn(backbone)
 
     def test_a_backbone_without_batch_norm(self):
@@ -140,7 +145,6 @@ class TestCheckLSBN:
 
 
 class TestLighting:
-
     def test_nests_and_restores_after_an_error(self):
         layer = LSBN2d(2)
         with lighting(layer, 'low_light'):
@@ -157,7 +161,6 @@ class TestLighting:
 
 
 class TestTap:
-
     def test_collects_and_leaves_no_hook(self):
         backbone = build('ResNet', 'BN')
         x = torch.randn(1, 3, 32, 32)
@@ -172,8 +175,7 @@ class TestTap:
         backbone = build('HRNet', 'BN')
         with tap(backbone, ['stage3']) as taps:
             outputs(backbone, torch.randn(1, 3, 64, 64))
-        assert {k: v.shape[1] for k, v in taps.items()} == {
-            'stage3.0': 8, 'stage3.1': 16, 'stage3.2': 32}
+        assert {k: v.shape[1] for k, v in taps.items()} == {'stage3.0': 8, 'stage3.1': 16, 'stage3.2': 32}
 
     def test_unknown_layer(self):
         with pytest.raises(ValueError, match=r"ResNet has no layer \['layer9'\].*'layer4'"):

@@ -1,9 +1,9 @@
 """What holds for any input, searched for counterexamples by hypothesis."""
+
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 from mmpose.datasets.transforms import RandomFlip
 from torch import nn
@@ -32,14 +32,14 @@ def any_features(draw):
 def drawn_features(draw, count=2):
     """Normally distributed features (B, C, H, 1) of any magnitude within that range."""
     channels, positions = draw(sizes)
-    magnitude = 10.**draw(st.integers(-6, 7))
+    magnitude = 10.0 ** draw(st.integers(-6, 7))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
     shape = (draw(st.integers(1, 3)), channels, positions, 1)
     return [magnitude * torch.randn(shape, generator=generator) for _ in range(count)]
 
 
 def gram(low, well):
-    loss, = GramLoss(1.)([low], [well])
+    (loss,) = GramLoss(1.0)([low], [well])
     return loss
 
 
@@ -88,11 +88,11 @@ def test_gram_loss_is_the_mean_squared_difference_of_styles(pair):
 @steady
 @given(drawn_features(count=1), st.floats(1e-3, 10))
 def test_gram_loss_is_zero_for_equal_styles_only(drawn, louder):
-    low, = drawn
+    (low,) = drawn
     size = style_of(low).square().mean().item()
     assert gram(low, turned(low)).item() <= 1e-11 * size
     other = (1 + louder) * low
-    assert gram(turned(low), other).item() == pytest.approx(size * ((1 + louder)**2 - 1)**2, rel=1e-2)
+    assert gram(turned(low), other).item() == pytest.approx(size * ((1 + louder) ** 2 - 1) ** 2, rel=1e-2)
 
 
 @steady
@@ -146,7 +146,8 @@ def test_scaling_to_a_mean_twice_is_once(image, mean):
 def joints_inside(margin):
     """One joint (1, 1, 2) in an input of 192 x 256, as far from the border."""
     return st.tuples(st.floats(margin, 191.75 - margin), st.floats(margin, 255.75 - margin)).map(
-        lambda xy: np.float32([[xy]]))
+        lambda xy: np.float32([[xy]])
+    )
 
 
 @steady
@@ -184,17 +185,25 @@ def test_round_trip_of_cpn_heatmap_at_the_border(joints):
 
 
 @steady
-@given(hnp.arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 9), st.integers(1, 9), st.just(3))),
-       hnp.arrays(np.float32, (1, len(JOINTS), 2), elements=st.floats(-10, 20, width=16)),
-       hnp.arrays(np.float32, (1, len(JOINTS)), elements=st.sampled_from([0., 1.])))
+@given(
+    hnp.arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 9), st.integers(1, 9), st.just(3))),
+    hnp.arrays(np.float32, (1, len(JOINTS), 2), elements=st.floats(-10, 20, width=16)),
+    hnp.arrays(np.float32, (1, len(JOINTS)), elements=st.sampled_from([0.0, 1.0])),
+)
 def test_flipping_a_pair_twice_changes_nothing(images, joints, visible):
     """With the pairs of left and right that the data set names."""
     flip_indices = [JOINTS.index(_other_side(name)) for name in JOINTS]
-    results = dict(img=list(images), img_shape=images.shape[1:3], lighting=LIGHTINGS, flip_indices=flip_indices,
-                   keypoints=joints, keypoints_visible=visible)
-    once = RandomFlip(prob=1.).transform(results.copy())
+    results = dict(
+        img=list(images),
+        img_shape=images.shape[1:3],
+        lighting=LIGHTINGS,
+        flip_indices=flip_indices,
+        keypoints=joints,
+        keypoints_visible=visible,
+    )
+    once = RandomFlip(prob=1.0).transform(results.copy())
     np.testing.assert_array_equal(once['img'], images[:, :, ::-1])
-    twice = RandomFlip(prob=1.).transform(once.copy())
+    twice = RandomFlip(prob=1.0).transform(once.copy())
     np.testing.assert_array_equal(twice['img'], images)
     np.testing.assert_allclose(twice['keypoints'], joints, atol=1e-5)
     np.testing.assert_array_equal(twice['keypoints_visible'], visible)

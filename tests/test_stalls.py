@@ -3,6 +3,7 @@
 Without a GPU an operator shows that it would wait: it hands a number to the host, its output's size depends on
 numbers, or it takes a list that would have to travel first.
 """
+
 import traceback
 from unittest import mock
 
@@ -23,16 +24,22 @@ from exlpose_mm.models.transfer import select, to_device
 from exlpose_mm.views import MOMENTUM_VIEW
 
 ATEN = torch.ops.aten
-TO_THE_HOST = {ATEN._local_scalar_dense, ATEN.nonzero, ATEN.masked_select, ATEN.unique_dim, ATEN._unique2,
-               ATEN.repeat_interleave}
+TO_THE_HOST = {
+    ATEN._local_scalar_dense,
+    ATEN.nonzero,
+    ATEN.masked_select,
+    ATEN.unique_dim,
+    ATEN._unique2,
+    ATEN.repeat_interleave,
+}
 BY_INDEX = {ATEN.index, ATEN.index_put, ATEN.index_put_, ATEN._index_put_impl_}
 METHODS = ('cpu', 'numpy', 'tolist', '__array__')
 ALLOWED = {
     # Pinned, so that nobody waits.
-    'exlpose_mm/models/transfer.py': ('to_device', ),
+    'exlpose_mm/models/transfer.py': ('to_device',),
     # PCK of MMPose's own heads; train_cfg=dict(compute_acc=False) leaves it out.
-    'mmpose/models/heads/heatmap_heads/heatmap_head.py': ('loss', ),
-    'mmpose/models/heads/coord_cls_heads/rtmcc_head.py': ('loss', ),
+    'mmpose/models/heads/heatmap_heads/heatmap_head.py': ('loss',),
+    'mmpose/models/heads/coord_cls_heads/rtmcc_head.py': ('loss',),
 }
 
 
@@ -73,19 +80,34 @@ class NoStalls(TorchDispatchMode):
 
 def check(what):
     stack = traceback.extract_stack()
-    if not any(frame.filename.endswith(file) and frame.name in names
-               for frame in stack for file, names in ALLOWED.items()):
-        frame = next(frame for frame in reversed(stack)
-                     if '/torch/' not in frame.filename and frame.name not in ('check', 'call', '__torch_dispatch__'))
+    if not any(
+        frame.filename.endswith(file) and frame.name in names for frame in stack for file, names in ALLOWED.items()
+    ):
+        frame = next(
+            frame
+            for frame in reversed(stack)
+            if '/torch/' not in frame.filename and frame.name not in ('check', 'call', '__torch_dispatch__')
+        )
         raise Stall(f'{what} at {frame.filename}:{frame.lineno} {frame.line}')
 
 
 class TestTheFinder:
-
-    @pytest.mark.parametrize('stall', [
-        lambda x: x.sum().item(), lambda x: float(x[0]), lambda x: 1 if x.sum() else 0, lambda x: x[x > 0],
-        lambda x: x[[0, 1]], lambda x: x.nonzero(), lambda x: torch.tensor([1., 2.]) + x, lambda x: x.tolist(),
-        lambda x: x.cpu(), lambda x: x.numpy(), lambda x: x.__setitem__([0], 1.)])
+    @pytest.mark.parametrize(
+        'stall',
+        [
+            lambda x: x.sum().item(),
+            lambda x: float(x[0]),
+            lambda x: 1 if x.sum() else 0,
+            lambda x: x[x > 0],
+            lambda x: x[[0, 1]],
+            lambda x: x.nonzero(),
+            lambda x: torch.tensor([1.0, 2.0]) + x,
+            lambda x: x.tolist(),
+            lambda x: x.cpu(),
+            lambda x: x.numpy(),
+            lambda x: x.__setitem__([0], 1.0),
+        ],
+    )
     def test_it_finds(self, stall):
         with pytest.raises(Stall, match='at .*test_stalls'), NoStalls():
             stall(torch.ones(2))
@@ -93,20 +115,23 @@ class TestTheFinder:
     def test_it_leaves_alone(self):
         with NoStalls():
             x = torch.ones(3)
-            x[1:] = 2.
+            x[1:] = 2.0
             rows = select(x, [0, 2])
-        assert rows.tolist() == [1., 2.] and x.tolist() == [1., 2., 2.]
+        assert rows.tolist() == [1.0, 2.0] and x.tolist() == [1.0, 2.0, 2.0]
 
     def test_it_is_gone_afterwards(self):
         with NoStalls():
             pass
-        assert torch.ones(1).cpu().numpy().tolist() == [1.]
+        assert torch.ones(1).cpu().numpy().tolist() == [1.0]
 
 
 def swapped(**kwargs):
     """With the channels in another order than the images', as our configs have it."""
-    return {**PREPROCESSOR, **{name: dict(PREPROCESSOR[name], bgr_to_rgb=True) for name in ('low_light', 'well_lit')},
-            **kwargs}
+    return {
+        **PREPROCESSOR,
+        **{name: dict(PREPROCESSOR[name], bgr_to_rgb=True) for name in ('low_light', 'well_lit')},
+        **kwargs,
+    }
 
 
 def exlpose():
@@ -138,9 +163,14 @@ def momentum():
 def unpaired():
     """A pair, a dark image without labels, and a bright one with."""
     data = boxed_pairs(4)
-    for i, (lighting, labelled) in enumerate([
-            (('low_light', 'well_lit'), ('well_lit', )), ('low_light', ()), ('well_lit', ('well_lit', )),
-            (('low_light', 'well_lit'), ('low_light', 'well_lit'))]):
+    for i, (lighting, labelled) in enumerate(
+        [
+            (('low_light', 'well_lit'), ('well_lit',)),
+            ('low_light', ()),
+            ('well_lit', ('well_lit',)),
+            (('low_light', 'well_lit'), ('low_light', 'well_lit')),
+        ]
+    ):
         data['data_samples'][i].set_metainfo(dict(lighting=lighting, labelled=labelled))
         for name, images in data['inputs'].items():
             images[i] = images[i] if name in lighting else None
@@ -150,9 +180,14 @@ def unpaired():
 def baseline():
     torch.manual_seed(0)
     cfg = model_cfg()
-    model = MODELS.build(dict(
-        type='TopdownPoseEstimator', backbone={**cfg['backbone'], 'norm_cfg': dict(type='BN')},
-        head=cfg['head']['head'], data_preprocessor=swapped(merge=('low_light', 'well_lit'))))
+    model = MODELS.build(
+        dict(
+            type='TopdownPoseEstimator',
+            backbone={**cfg['backbone'], 'norm_cfg': dict(type='BN')},
+            head=cfg['head']['head'],
+            data_preprocessor=swapped(merge=('low_light', 'well_lit')),
+        )
+    )
     return model, pairs()
 
 
@@ -160,15 +195,31 @@ def simcc():
     data = pairs()
     for one in data['data_samples']:
         one.gt_instance_labels = InstanceData(
-            keypoint_weights=torch.ones(1, 14), keypoint_x_labels=torch.rand(1, 14, 128),
-            keypoint_y_labels=torch.rand(1, 14, 128))
+            keypoint_weights=torch.ones(1, 14),
+            keypoint_x_labels=torch.rand(1, 14, 128),
+            keypoint_y_labels=torch.rand(1, 14, 128),
+        )
     head = dict(
-        type='RTMCCHead', in_channels=64, out_channels=14, input_size=(64, 64), in_featuremap_size=(2, 2),
-        simcc_split_ratio=2., final_layer_kernel_size=1,
-        gau_cfg=dict(hidden_dims=16, s=8, expansion_factor=2, dropout_rate=0., drop_path=0., act_fn='SiLU',
-                     use_rel_bias=False, pos_enc=False),
-        loss=dict(type='KLDiscretLoss', beta=10., use_target_weight=True),
-        decoder=dict(type='SimCCLabel', input_size=(64, 64), sigma=2., simcc_split_ratio=2.))
+        type='RTMCCHead',
+        in_channels=64,
+        out_channels=14,
+        input_size=(64, 64),
+        in_featuremap_size=(2, 2),
+        simcc_split_ratio=2.0,
+        final_layer_kernel_size=1,
+        gau_cfg=dict(
+            hidden_dims=16,
+            s=8,
+            expansion_factor=2,
+            dropout_rate=0.0,
+            drop_path=0.0,
+            act_fn='SiLU',
+            use_rel_bias=False,
+            pos_enc=False,
+        ),
+        loss=dict(type='KLDiscretLoss', beta=10.0, use_target_weight=True),
+        decoder=dict(type='SimCCLabel', input_size=(64, 64), sigma=2.0, simcc_split_ratio=2.0),
+    )
     return build(data_preprocessor=swapped(), head=dict(type='DualTeacherHead', head=head)), data
 
 
@@ -212,8 +263,12 @@ def test_a_step_never_waits_for_a_gpu(make):
 
 def stacked(data):
     """As a loader's worker does."""
-    return stack_views([dict(inputs={name: images[i] for name, images in data['inputs'].items()}, data_samples=one)
-                        for i, one in enumerate(data['data_samples'])])
+    return stack_views(
+        [
+            dict(inputs={name: images[i] for name, images in data['inputs'].items()}, data_samples=one)
+            for i, one in enumerate(data['data_samples'])
+        ]
+    )
 
 
 @pytest.mark.parametrize('collate', [lambda data: data, stacked])

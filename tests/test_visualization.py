@@ -1,4 +1,5 @@
 """The visualiser that MMPose's hooks and backends use."""
+
 import cv2
 import numpy as np
 import pytest
@@ -22,10 +23,10 @@ def visualizer(tmp_path):
 def sample(**metainfo):
     """Predicted at x = 100, labelled at x = 40, the last joint not labelled."""
     poses = PoseDataSample(metainfo=metainfo)
-    joints = np.full((1, 14, 2), [100., 60.])
+    joints = np.full((1, 14, 2), [100.0, 60.0])
     visible = np.ones((1, 14))
     visible[0, -1] = 0
-    labels = np.full((1, 14, 2), [40., 60.])
+    labels = np.full((1, 14, 2), [40.0, 60.0])
     labels[0, -1] = 5
     boxes = np.float32([[30, 30, 110, 90]])
     poses.pred_instances = InstanceData(keypoints=joints, keypoint_scores=np.ones((1, 14)), bboxes=boxes)
@@ -52,8 +53,9 @@ def test_predictions_are_drawn_on_the_lifted_image_with_the_dark_one_inset(visua
 def test_labels_are_drawn_on_the_well_lit_partner(visualizer, tmp_path):
     bright = image(high=250, size=SIZE)
     cv2.imwrite(str(tmp_path / 'bright.png'), bright)
-    drawn = visualizer.add_datasample('a', image(high=3, size=SIZE), sample(well_lit_path=str(tmp_path / 'bright.png')),
-                                      draw_gt=False)
+    drawn = visualizer.add_datasample(
+        'a', image(high=3, size=SIZE), sample(well_lit_path=str(tmp_path / 'bright.png')), draw_gt=False
+    )
     assert drawn.shape == (96, 256, 3)
     assert changed(drawn[:, 128:], bright[..., ::-1]) == pytest.approx((40, 60), abs=1)
 
@@ -80,8 +82,9 @@ def test_a_bright_image_stays_as_it_is(visualizer):
 def test_out_file_and_heatmaps(visualizer, tmp_path):
     poses = sample()
     poses.pred_fields = PixelData(heatmaps=torch.zeros(14, 24, 32))
-    drawn = visualizer.add_datasample('a', image(high=3, size=SIZE), poses, draw_heatmap=True,
-                                      out_file=str(tmp_path / 'out' / 'a.png'))
+    drawn = visualizer.add_datasample(
+        'a', image(high=3, size=SIZE), poses, draw_heatmap=True, out_file=str(tmp_path / 'out' / 'a.png')
+    )
     assert drawn.shape == (192, 256, 3), 'heatmaps are below the predictions'
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / 'out' / 'a.png'))[..., ::-1], drawn)
 

@@ -1,4 +1,5 @@
 """Shows what training sees of a config's data, joints on every image; or checks a downloaded ExLPose."""
+
 import argparse
 import os
 import sys
@@ -14,11 +15,13 @@ from exlpose_mm.visualization import contact_sheet, draw_sample, input_names
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', nargs='?', help='whose training data are shown')
-    parser.add_argument('--check', action='store_true',
-                        help="check the release in --data-root instead: counts, partners, sizes, boxes, pixels")
+    parser.add_argument(
+        '--check',
+        action='store_true',
+        help='check the release in --data-root instead: counts, partners, sizes, boxes, pixels',
+    )
     parser.add_argument('--data-root', help="folder of the data set, if not the config's")
     parser.add_argument('--num', type=count, default=8, help='samples, spread evenly over the data set')
     parser.add_argument('--seed', type=count, default=0, help='of the augmentation')

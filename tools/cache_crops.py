@@ -1,4 +1,5 @@
 """Writes the crop cache of a config's training data: people's regions, ready to be read without decoding."""
+
 import argparse
 import os
 import sys
@@ -10,15 +11,16 @@ from exlpose_mm.engine.variables import load_config
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('--out', required=True, help='the file; then set train_dataloader.dataset.crop_cache to it')
-    parser.add_argument('--data-root', help='folder of the data set, if not the config\'s')
-    parser.add_argument('--workers', type=count, default=os.cpu_count(),
-                        help='processes that decode; 0 decodes in this one')
-    parser.add_argument('--samples', type=count, default=32,
-                        help='training samples to compare with those of whole frames')
+    parser.add_argument('--data-root', help="folder of the data set, if not the config's")
+    parser.add_argument(
+        '--workers', type=count, default=os.cpu_count(), help='processes that decode; 0 decodes in this one'
+    )
+    parser.add_argument(
+        '--samples', type=count, default=32, help='training samples to compare with those of whole frames'
+    )
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,5 @@
 """Measures real dark frames, fits the low-light camera to them, and says how alike they are."""
+
 import argparse
 import sys
 from dataclasses import replace
@@ -12,18 +13,30 @@ from exlpose_mm.evaluation.camera_report import write_report
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('frames', nargs='+', help='dark frames of one camera at one gain')
     parser.add_argument('--analog-gain', type=float, required=True, help='gain of the frames, in dB')
-    parser.add_argument('--preset', choices=PRESETS, nargs='+', default=['exlpose-hard'],
-                        help='camera to compare with, one for all frames or one for each; a fit starts '
-                        "from the first one's sensor")
-    parser.add_argument('--colours', choices=PATTERNS, metavar='PATTERN',
-                        help="find each frame's white balance and colour matrix; the colours of the sensor's "
-                        f'first 2 x 2 pixels: {", ".join(PATTERNS)} (of ExLPose: BGGR). About a minute a frame')
-    parser.add_argument('--fit', type=count, default=0, metavar='N',
-                        help='fit the sensor by trying N of them, about 2 s each and frame; 100 are enough')
+    parser.add_argument(
+        '--preset',
+        choices=PRESETS,
+        nargs='+',
+        default=['exlpose-hard'],
+        help="camera to compare with, one for all frames or one for each; a fit starts from the first one's sensor",
+    )
+    parser.add_argument(
+        '--colours',
+        choices=PATTERNS,
+        metavar='PATTERN',
+        help="find each frame's white balance and colour matrix; the colours of the sensor's "
+        f'first 2 x 2 pixels: {", ".join(PATTERNS)} (of ExLPose: BGGR). About a minute a frame',
+    )
+    parser.add_argument(
+        '--fit',
+        type=count,
+        default=0,
+        metavar='N',
+        help='fit the sensor by trying N of them, about 2 s each and frame; 100 are enough',
+    )
     parser.add_argument('--seed', type=count, default=1, help='seed of the simulated frames')
     parser.add_argument('--out', default='work_dirs/camera', help='folder of the report')
     return parser.parse_args(argv)
@@ -32,10 +45,12 @@ def parse_args(argv=None):
 def find_colours(frame, start):
     camera = fit_colours(frame, start)
     top = len(frame) // 4 * 2
-    part = frame[top:top + 200]
+    part = frame[top : top + 200]
     same = (develop_raw(recover_raw(part, camera), camera) == part).mean()
-    print(f'white balance {camera.white_balance}, colour matrix {camera.colour_matrix}: whole raw numbers '
-          f'reproduce {same:.1%} of the values in the middle of the frame')
+    print(
+        f'white balance {camera.white_balance}, colour matrix {camera.colour_matrix}: whole raw numbers '
+        f'reproduce {same:.1%} of the values in the middle of the frame'
+    )
     return camera
 
 

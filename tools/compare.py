@@ -1,4 +1,5 @@
 """Compares test results: one table, differences with intervals, and a plot."""
+
 import argparse
 import os
 import os.path as osp
@@ -10,8 +11,7 @@ from exlpose_mm.evaluation.results import ResultsError
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_result_arguments(parser)
     parser.add_argument('--out', metavar='PREFIX', default='comparison', help='writes PREFIX.md and PREFIX.png')
     return parser, parser.parse_args()
@@ -20,8 +20,7 @@ def parse_args():
 def main():
     parser, args = parse_args()
     try:
-        comparison = Comparison(
-            read_results(args.results), args.baseline, args.resamples, args.seed)
+        comparison = Comparison(read_results(args.results), args.baseline, args.resamples, args.seed)
     except (ComparisonError, ResultsError) as error:
         parser.error(str(error))
     printable_output()

@@ -1,4 +1,5 @@
 """Converts a checkpoint of the official ExLPose code for this package, or back."""
+
 import argparse
 import sys
 
@@ -10,8 +11,9 @@ def parse_args(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('source', metavar='IN', help='checkpoint to read')
     parser.add_argument('target', metavar='OUT', help='checkpoint to write')
-    parser.add_argument('--to-official', action='store_true',
-                        help='from a checkpoint of this package to one of the official code')
+    parser.add_argument(
+        '--to-official', action='store_true', help='from a checkpoint of this package to one of the official code'
+    )
     return parser.parse_args(argv)
 
 

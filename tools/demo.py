@@ -1,4 +1,5 @@
 """Finds poses in an image, a folder, a glob, a video or a webcam; writes pictures and a COCO-style JSON."""
+
 import argparse
 import itertools
 import sys
@@ -37,21 +38,30 @@ def lighting(text):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('input', help='image, folder, pattern, video, or the number of a webcam')
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('--out', default='poses', help='folder of the results')
     people = parser.add_mutually_exclusive_group()
     people.add_argument('--boxes', metavar='JSON', help="people's boxes: a COCO-style file with these file names")
-    people.add_argument('--detector', nargs=2, metavar=('CONFIG', 'CHECKPOINT'),
-                        help="an MMDetection model, e.g. mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py; dark frames are "
-                        'brightened for it. Without boxes and detector a person fills the image')
+    people.add_argument(
+        '--detector',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='an MMDetection model, e.g. mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py; dark frames are '
+        'brightened for it. Without boxes and detector a person fills the image',
+    )
     parser.add_argument('--score-thr', type=float, default=0.3, help="lowest score of a detector's box")
-    parser.add_argument('--lighting', action='append', default=[], type=lighting, metavar='[NAME=]LIGHTING',
-                        help=f'{" or ".join(LIGHTINGS)}, of every image or, in addition, of the one of this name; read '
-                        'from the people of each by default')
+    parser.add_argument(
+        '--lighting',
+        action='append',
+        default=[],
+        type=lighting,
+        metavar='[NAME=]LIGHTING',
+        help=f'{" or ".join(LIGHTINGS)}, of every image or, in addition, of the one of this name; read '
+        'from the people of each by default',
+    )
     parser.add_argument('--num', type=count, default=0, help='frames to stop after; a webcam runs till Ctrl-C')
     parser.add_argument('--device', type=device, default='cuda:0' if torch.cuda.is_available() else 'cpu')
     return parser.parse_args(argv)
@@ -92,8 +102,10 @@ def run(args, source, model, boxes):
         predictions.write(path)
     people, frames = (predictions.content[key] for key in ('annotations', 'images'))
     found = Counter(person['lighting'] for person in people if 'lighting' in person)
-    print(f'\n{args.out}: {len(people)} people in {len(frames)} frames'
-          + ''.join(f', {found[name]} taken to be {name}' for name in LIGHTINGS if found))
+    print(
+        f'\n{args.out}: {len(people)} people in {len(frames)} frames'
+        + ''.join(f', {found[name]} taken to be {name}' for name in LIGHTINGS if found)
+    )
     unknown = {name for name in lightings if name} - {frame['file_name'] for frame in frames}
     problems += [f'--lighting {name}=...: no such image was read' for name in sorted(unknown)]
     return problems

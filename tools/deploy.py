@@ -1,4 +1,5 @@
 """Makes a plain MMPose model of one lighting: a config and a checkpoint with ordinary batch norms."""
+
 import argparse
 import sys
 
@@ -9,8 +10,7 @@ from exlpose_mm.lighting import LIGHTINGS
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('folder', help='where config.py and model.pth go')

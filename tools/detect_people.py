@@ -1,4 +1,5 @@
 """Detects people with an MMDetection model, for a test set's ``bbox_file`` or for training without labels."""
+
 import argparse
 import os
 import os.path as osp
@@ -14,21 +15,31 @@ from exlpose_mm.lighting import LIGHTINGS
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', help="MMDetection config: a path, or 'mmdet::rtmdet/...'")
     parser.add_argument('checkpoint', help="path or URL of the detector's weights")
     parser.add_argument('ann_file', help='annotation file, e.g. ExLPose_test_LL-A.json')
     parser.add_argument('out', help='JSON file to write')
     parser.add_argument('--data-root', default='data/ExLPose', help='folder of the data set')
-    parser.add_argument('--on', choices=LIGHTINGS, default=LIGHTINGS[0],
-                        help='detect on the brightened dark images or on their well-lit partners')
-    parser.add_argument('--unlabelled', action='store_true',
-                        help='write an annotation file of people without joints instead, for a training set with '
-                        'unlabelled=True; wants a higher --score-thr')
+    parser.add_argument(
+        '--on',
+        choices=LIGHTINGS,
+        default=LIGHTINGS[0],
+        help='detect on the brightened dark images or on their well-lit partners',
+    )
+    parser.add_argument(
+        '--unlabelled',
+        action='store_true',
+        help='write an annotation file of people without joints instead, for a training set with '
+        'unlabelled=True; wants a higher --score-thr',
+    )
     parser.add_argument('--score-thr', type=float, default=0.05, help='lowest score of a box')
-    parser.add_argument('--device', type=device, default='cuda:0' if torch.cuda.is_available() else 'cpu',
-                        help='where the detector runs')
+    parser.add_argument(
+        '--device',
+        type=device,
+        default='cuda:0' if torch.cuda.is_available() else 'cpu',
+        help='where the detector runs',
+    )
     return parser.parse_args(argv)
 
 

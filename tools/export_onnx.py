@@ -1,4 +1,5 @@
 """Exports one lighting's network to ONNX, and checks it against torch."""
+
 import argparse
 import os
 import sys
@@ -11,8 +12,7 @@ from exlpose_mm.lighting import LIGHTINGS
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
     parser.add_argument('out', help='the ONNX file')
@@ -31,8 +31,10 @@ def main(argv=None):
         times = export(model, args.out, tuple(model.head.decoder.input_size), repeats=args.repeats)
     except (ValueError, OSError, ImportError) as error:
         sys.exit(f'export_onnx: {error}')
-    print(f'{args.out} equals the model; one crop takes ' + ', '.join(
-        f'{1000 * seconds:.1f} ms in {name}' for name, seconds in times.items()))
+    print(
+        f'{args.out} equals the model; one crop takes '
+        + ', '.join(f'{1000 * seconds:.1f} ms in {name}' for name, seconds in times.items())
+    )
 
 
 if __name__ == '__main__':

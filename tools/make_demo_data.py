@@ -8,22 +8,26 @@ from exlpose_mm.datasets.making.drawn import write_dataset
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', default='data/demo', help='folder of the data set')
     parser.add_argument('--train', type=count, default=480, help='number of training pairs')
     parser.add_argument('--test', type=count, default=120, help='number of test pairs')
     parser.add_argument('--seed', type=count, default=0, help='seed of everything that is random')
-    parser.add_argument('--size', type=int, nargs=2, default=(320, 240),
-                        metavar=('WIDTH', 'HEIGHT'), help='size of the images in pixels')
+    parser.add_argument(
+        '--size',
+        type=int,
+        nargs=2,
+        default=(320, 240),
+        metavar=('WIDTH', 'HEIGHT'),
+        help='size of the images in pixels',
+    )
     return parser.parse_args()
 
 
 def main():
     args = parse_args()
     bar = Progress(args.train + args.test)
-    written = write_dataset(args.out, args.train, args.test, args.seed, tuple(args.size), darken,
-                            progress=bar.update)
+    written = write_dataset(args.out, args.train, args.test, args.seed, tuple(args.size), darken, progress=bar.update)
     print(f'\n{args.out}: {"written" if written else "already there, nothing to do"}')
 
 

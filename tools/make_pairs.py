@@ -1,4 +1,5 @@
 """Makes a paired low-light data set in ExLPose's layout of any COCO-style keypoint data set."""
+
 import argparse
 import os
 import sys
@@ -17,16 +18,23 @@ def level(text: str):
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--ann', required=True, help='COCO-style keypoint annotations')
     parser.add_argument('--images', required=True, help='folder of their images')
     parser.add_argument('--out', required=True, help='folder of the data set')
-    parser.add_argument('--level', nargs='+', type=level, default=['exlpose-hard'],
-                        help='a preset (exlpose-hard, ...), exlpose for a random camera, a level (normal, hard, '
-                        'extreme) or LOW,HIGH: a range of the mean in DN; several take turns')
-    parser.add_argument('--person-height', type=float,
-                        help="resize images so that people have this height in pixels; ExLPose's median is 349")
+    parser.add_argument(
+        '--level',
+        nargs='+',
+        type=level,
+        default=['exlpose-hard'],
+        help='a preset (exlpose-hard, ...), exlpose for a random camera, a level (normal, hard, '
+        'extreme) or LOW,HIGH: a range of the mean in DN; several take turns',
+    )
+    parser.add_argument(
+        '--person-height',
+        type=float,
+        help="resize images so that people have this height in pixels; ExLPose's median is 349",
+    )
     parser.add_argument('--split', choices=SPLITS, default='train', help='split to make')
     parser.add_argument('--seed', type=count, default=0, help='seed of the noise')
     parser.add_argument('--workers', type=count, default=os.cpu_count(), help='processes; 0 works in this one')
@@ -35,8 +43,7 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    settings = Settings(args.ann, args.images, args.split, args.level, args.seed,
-                        args.person_height)
+    settings = Settings(args.ann, args.images, args.split, args.level, args.seed, args.person_height)
     try:
         made, problems = make_pairs(settings, args.out, args.workers, Progress)
     except (ValueError, OSError) as error:

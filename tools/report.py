@@ -1,4 +1,5 @@
 """Writes one HTML page about test results: AP, losses, joints, brightness, failures with pictures."""
+
 import argparse
 import sys
 
@@ -9,8 +10,7 @@ from exlpose_mm.evaluation.results import ResultsError
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_result_arguments(parser)
     parser.add_argument('--out', default='report.html', help='the page')
     parser.add_argument('--title', default=Options.title, help='of the page')

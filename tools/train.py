@@ -1,4 +1,5 @@
 """MMPose's train script; ``--cfg-options data_root=... pretrained=...`` reach our base configs."""
+
 from exlpose_mm.cli import run_mmpose_tool
 
 if __name__ == '__main__':

@@ -6,7 +6,8 @@ env_cfg = dict(cudnn_benchmark=True)
 
 default_hooks = dict(
     checkpoint=dict(type='SafeCheckpointHook', interval=1, max_keep_ckpts=2, save_best='LL-A/AP', rule='greater'),
-    logger=dict(interval=20))
+    logger=dict(interval=20),
+)
 
 custom_hooks = [
     dict(type='VariablesHook'),

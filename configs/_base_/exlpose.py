@@ -14,15 +14,10 @@ train_pipeline = [
     dict(type='LoadPairedImages'),
     train_crop,
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPairedInputs')
+    dict(type='PackPairedInputs'),
 ]
 # Starts from a loaded or an unloaded image, so that MMPoseInferencer can use it as it is.
-test_pipeline = [
-    dict(type='LoadLabelledImage'),
-    dict(type='TagLighting'),
-    test_crop,
-    dict(type='PackPairedInputs')
-]
+test_pipeline = [dict(type='LoadLabelledImage'), dict(type='TagLighting'), test_crop, dict(type='PackPairedInputs')]
 
 train_dataloader = dict(
     batch_size=32,
@@ -32,18 +27,15 @@ train_dataloader = dict(
     batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
     collate_fn=dict(type='stack_views'),
     pin_memory=True,
-    dataset=dict(
-        type='ExLPoseDataset',
-        data_root=data_root,
-        ann_file='ExLPose_train_LL.json',
-        pipeline=train_pipeline))
+    dataset=dict(type='ExLPoseDataset', data_root=data_root, ann_file='ExLPose_train_LL.json', pipeline=train_pipeline),
+)
 
 test_set = dict(type='ExLPoseDataset', data_root=data_root, test_mode=True)
 ann_files = {
     'LL-N': 'ExLPose_test_LL-N.json',
     'LL-H': 'ExLPose_test_LL-H.json',
     'LL-E': 'ExLPose_test_LL-E.json',
-    'WL': 'ExLPose_test_WL.json'
+    'WL': 'ExLPose_test_WL.json',
 }
 val_dataloader = dict(
     batch_size=32,
@@ -59,7 +51,9 @@ val_dataloader = dict(
             dict(lighting='low_light', ann_file=ann_files['LL-E'], **test_set),
             dict(lighting='well_lit', ann_file=ann_files['WL'], **test_set),
         ],
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(type='LightingCocoMetric', data_root=data_root, ann_files=ann_files)

@@ -6,8 +6,6 @@ ocn_files = {'A7M3': 'ExLPose-OC_test_A7M3.json', 'RICOH3': 'ExLPose-OC_test_RIC
 ocn_set = dict(type='ExLPoseOCNDataset', data_root=ocn_root, test_mode=True)
 
 ocn_dataloader = dict(
-    dataset=dict(datasets=[
-        dict(ann_file=ocn_files['A7M3'], **ocn_set),
-        dict(ann_file=ocn_files['RICOH3'], **ocn_set),
-    ]))
+    dataset=dict(datasets=[dict(ann_file=ocn_files['A7M3'], **ocn_set), dict(ann_file=ocn_files['RICOH3'], **ocn_set)])
+)
 ocn_evaluator = dict(data_root=ocn_root, ann_files=dict(_delete_=True, **ocn_files))

@@ -7,12 +7,8 @@ dataset_type = 'CrowdPoseDataset'
 data_root = __import__('os').environ.get('DATA_ROOT', 'data/lspet14')
 
 codec = dict(
-    type='SoftmaxHeatmap',
-    input_size=(96, 128),
-    heatmap_size=(24, 32),
-    sigma=1.5,
-    unbiased=True,
-    blur_kernel_size=7)
+    type='SoftmaxHeatmap', input_size=(96, 128), heatmap_size=(24, 32), sigma=1.5, unbiased=True, blur_kernel_size=7
+)
 
 # The dark frame's mean in DN; the test levels are 8 (normal), 2 (hard) and 0.6 (extreme).
 train_darkness = (0.4, 12.0)
@@ -23,10 +19,10 @@ train_pipeline = [
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
     dict(type='GetBBoxCenterScale'),
     dict(type='RandomFlip', direction='horizontal'),
-    dict(type='RandomBBoxTransform', shift_prob=0., scale_factor=(0.85, 1.15), rotate_factor=20),
+    dict(type='RandomBBoxTransform', shift_prob=0.0, scale_factor=(0.85, 1.15), rotate_factor=20),
     dict(type='TopdownAffine', input_size=codec['input_size']),
     dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPairedInputs')
+    dict(type='PackPairedInputs'),
 ]
 # Starts from a loaded or an unloaded image, so that MMPoseInferencer can use it as it is.
 test_pipeline = [
@@ -35,13 +31,10 @@ test_pipeline = [
     dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
     dict(type='GetBBoxCenterScale'),
     dict(type='TopdownAffine', input_size=codec['input_size']),
-    dict(type='PackPairedInputs')
+    dict(type='PackPairedInputs'),
 ]
 
-dataset = dict(
-    type='CrowdPoseDataset',
-    data_root=data_root,
-    data_prefix=dict(img='images/'))
+dataset = dict(type='CrowdPoseDataset', data_root=data_root, data_prefix=dict(img='images/'))
 train_dataloader = dict(
     batch_size=32,
     num_workers=2,
@@ -50,7 +43,8 @@ train_dataloader = dict(
     batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
     collate_fn=dict(type='stack_views'),
     pin_memory=True,
-    dataset=dict(ann_file='annotations/lspet14_train.json', pipeline=train_pipeline, **dataset))
+    dataset=dict(ann_file='annotations/lspet14_train.json', pipeline=train_pipeline, **dataset),
+)
 
 # The same people once per darkness and once well lit.
 test_set = dict(ann_file='annotations/lspet14_val.json', test_mode=True, **dataset)
@@ -74,12 +68,15 @@ val_dataloader = dict(
             dict(pipeline=darken[2], **test_set),
             dict(pipeline=darken[3], **test_set),
         ],
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    ),
+)
 test_dataloader = val_dataloader
 
 ann_file = data_root + '/annotations/lspet14_val.json'
 val_evaluator = dict(
     type='LightingCocoMetric',
     data_root=data_root,
-    ann_files={'LL-N': ann_file, 'LL-H': ann_file, 'LL-E': ann_file, 'WL': ann_file})
+    ann_files={'LL-N': ann_file, 'LL-H': ann_file, 'LL-E': ann_file, 'WL': ann_file},
+)
 test_evaluator = val_evaluator

@@ -4,6 +4,7 @@ _base_ = ['default_runtime.py']
 train_cfg = dict(max_epochs=32, val_interval=4)
 optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=5e-4, weight_decay=1e-5),
-    paramwise_cfg=dict(custom_keys=dict(bias=dict(decay_mult=0.))))
+    paramwise_cfg=dict(custom_keys=dict(bias=dict(decay_mult=0.0))),
+)
 param_scheduler = [dict(type='StepLR', step_size=6, gamma=0.5, by_epoch=True)]
 auto_scale_lr = dict(base_batch_size=32)

@@ -5,7 +5,7 @@ max_epochs = 6
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [
     _base_.param_scheduler[0],
-    dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True)
+    dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True),
 ]
 
 # What tools/make_pairs.py writes with `--level exlpose --person-height 349`.
@@ -19,7 +19,8 @@ low_light = dict(
     transforms=[
         dict(type='ScaleToMean', crop=dict(type='TopdownAffine', input_size=input_size)),
         dict(type='AntiAlias', input_size=input_size),
-    ])
+    ],
+)
 after_loading = [*_base_.train_pipeline[3:6], low_light, *_base_.train_pipeline[6:]]
 train_pipeline = [dict(type='LoadPairedImages'), *after_loading]
 test_pipeline = [*_base_.test_pipeline[:2], _base_.test_pipeline[3], low_light, *_base_.test_pipeline[4:]]
@@ -30,12 +31,13 @@ train_dataloader = dict(
         type='ExLPoseDataset',
         data_root=data_root,
         ann_file='ExLPose_train_LL.json',
-        pipeline=train_pipeline))
+        pipeline=train_pipeline,
+    )
+)
 
 # The same people once per level and once well lit.
 ann_file = 'ExLPose_test_WL.json'
-test_set = dict(
-    type='ExLPoseDataset', data_root=data_root, lighting='well_lit', ann_file=ann_file, test_mode=True)
+test_set = dict(type='ExLPoseDataset', data_root=data_root, lighting='well_lit', ann_file=ann_file, test_mode=True)
 darken = [
     [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='exlpose-normal', paired=False)],
     [dict(type='LoadLabelledImage'), dict(type='SimulateLowLight', level='exlpose-hard', paired=False)],
@@ -49,12 +51,15 @@ val_dataloader = dict(
             dict(pipeline=darken[2], **test_set),
             test_set,
         ],
-        pipeline=test_pipeline))
+        pipeline=test_pipeline,
+    )
+)
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
     _delete_=True,
     type='LightingCocoMetric',
     data_root=data_root,
-    ann_files={'LL-N': ann_file, 'LL-H': ann_file, 'LL-E': ann_file, 'WL': ann_file})
+    ann_files={'LL-N': ann_file, 'LL-H': ann_file, 'LL-E': ann_file, 'WL': ann_file},
+)
 test_evaluator = val_evaluator

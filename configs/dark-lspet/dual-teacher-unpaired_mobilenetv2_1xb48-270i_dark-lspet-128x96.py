@@ -8,16 +8,14 @@ pretrained = None
 model = dict(
     backbone=dict(init_cfg=None),
     head=dict(
-        momentum_teacher=dict(
-            burn_in=0, loss=dict(loss_weight=2.0, min_confidence=(0., 0.2), unlabelled_only=True))))
+        momentum_teacher=dict(burn_in=0, loss=dict(loss_weight=2.0, min_confidence=(0.0, 0.2), unlabelled_only=True))
+    ),
+)
 
 max_iters = 270
 train_cfg = dict(_delete_=True, type='IterBasedTrainLoop', max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-param_scheduler = [
-    _base_.param_scheduler[0],
-    dict(type='CosineAnnealingLR', T_max=max_iters, by_epoch=False),
-]
+param_scheduler = [_base_.param_scheduler[0], dict(type='CosineAnnealingLR', T_max=max_iters, by_epoch=False)]
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=90))
 log_processor = dict(by_epoch=False)
 
@@ -32,10 +30,8 @@ labelled_pipeline = [
     dict(type='PackPairedInputs', inputs=inputs),
 ]
 cut_outs = dict(
-    type='mmdet.CutOut',
-    n_holes=(1, 3),
-    cutout_ratio=[(0.1, 0.1), (0.2, 0.2), (0.3, 0.2)],
-    fill_in=(102, 102, 102))
+    type='mmdet.CutOut', n_holes=(1, 3), cutout_ratio=[(0.1, 0.1), (0.2, 0.2), (0.3, 0.2)], fill_in=(102, 102, 102)
+)
 unlabelled_pipeline = [
     dict(type='LoadLabelledImage'),
     momentum_view,
@@ -46,25 +42,17 @@ unlabelled_pipeline = [
 ]
 
 # The first and the last half of the people; their boxes are given.
-people = dict(
-    type='ExLPoseDataset',
-    data_root=_base_.data_root,
-    ann_file='ExLPose_train_LL.json',
-    serialize_data=False)
+people = dict(type='ExLPoseDataset', data_root=_base_.data_root, ann_file='ExLPose_train_LL.json', serialize_data=False)
 batch_size = 48
 train_dataloader = dict(
     batch_size=batch_size,
-    sampler=dict(
-        _delete_=True, type='mmdet.MultiSourceSampler', batch_size=batch_size, source_ratio=[2, 1]),
+    sampler=dict(_delete_=True, type='mmdet.MultiSourceSampler', batch_size=batch_size, source_ratio=[2, 1]),
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
         datasets=[
             dict(lighting='well_lit', indices=1444, pipeline=labelled_pipeline, **people),
-            dict(
-                lighting='low_light',
-                unlabelled=True,
-                indices=-1444,
-                pipeline=unlabelled_pipeline,
-                **people),
-        ]))
+            dict(lighting='low_light', unlabelled=True, indices=-1444, pipeline=unlabelled_pipeline, **people),
+        ],
+    ),
+)

@@ -7,7 +7,10 @@ model = dict(
             average=dict(type='MomentumAnnealingEMA', momentum=0.01, gamma=10),
             burn_in=90,
             # The well-lit teacher always speaks, the momentum teacher when it is sure.
-            loss=dict(loss_weight=1.0, min_confidence=(0., 0.3)))))
+            loss=dict(loss_weight=1.0, min_confidence=(0.0, 0.3)),
+        )
+    )
+)
 custom_hooks = [*_base_.custom_hooks, dict(type='MomentumTeacherHook')]
 
 train_pipeline = [

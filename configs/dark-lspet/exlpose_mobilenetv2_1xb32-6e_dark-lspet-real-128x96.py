@@ -12,6 +12,9 @@ test_dataloader = dict(
                 lighting='low_light',
                 split='real',
                 ann_file='test_exlpose.json',
-                test_mode=True)
-        ]))
+                test_mode=True,
+            )
+        ]
+    )
+)
 test_evaluator = dict(data_root=real_root, ann_files=dict(_delete_=True, real='test_exlpose.json'))

@@ -2,9 +2,10 @@
 _base_ = ['baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py']
 from mmengine.hub import get_config
 
-stock = get_config('mmpose::body_2d_keypoint/topdown_heatmap/exlpose/'
-                   'td-hm_hrnet-w32_8xb64-210e_exlpose-256x192.py').model
+stock = get_config(
+    'mmpose::body_2d_keypoint/topdown_heatmap/exlpose/td-hm_hrnet-w32_8xb64-210e_exlpose-256x192.py'
+).model
 model = dict(
-    backbone=dict(_delete_=True, norm_cfg=dict(type='BN'), **stock.backbone),
-    head=dict(_delete_=True, **stock.head))
+    backbone=dict(_delete_=True, norm_cfg=dict(type='BN'), **stock.backbone), head=dict(_delete_=True, **stock.head)
+)
 del stock

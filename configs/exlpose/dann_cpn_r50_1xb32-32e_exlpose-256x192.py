@@ -5,4 +5,6 @@ model = dict(
     head=dict(
         well_lit_teacher=None,
         # The weight is not tuned: the adversary starts at 5 % of the whole loss.
-        adversary=dict(type='DomainAdversarialLoss', in_channels=2048, loss_weight=100.)))
+        adversary=dict(type='DomainAdversarialLoss', in_channels=2048, loss_weight=100.0),
+    )
+)

@@ -13,4 +13,7 @@ model = dict(
         well_lit_teacher=dict(
             taps=[f'layers.{stage}.0.projection' for stage in range(4)],
             # The share that it has in CPN's loss, whose heatmaps peak at 255 instead of 1.
-            loss=dict(type='GramLoss', loss_weight=8e-4 / 255**2))))
+            loss=dict(type='GramLoss', loss_weight=8e-4 / 255**2),
+        ),
+    ),
+)

@@ -10,4 +10,7 @@ model = dict(
         well_lit_teacher=dict(
             taps=['conv1', 'layer1', 'layer2', 'layer3', 'layer4'],
             # The official 1e-4 on the sum over a batch of 32; see GramLoss.
-            loss=dict(type='GramLoss', loss_weight=8e-4))))
+            loss=dict(type='GramLoss', loss_weight=8e-4),
+        ),
+    ),
+)

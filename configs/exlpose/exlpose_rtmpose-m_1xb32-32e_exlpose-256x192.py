@@ -10,4 +10,7 @@ model = dict(
         well_lit_teacher=dict(
             taps=['stem.0.conv', 'stage1', 'stage2', 'stage3', 'stage4'],
             # CPN's losses start about 500 times higher.
-            loss=dict(type='GramLoss', loss_weight=8e-4 / 500))))
+            loss=dict(type='GramLoss', loss_weight=8e-4 / 500),
+        ),
+    ),
+)

@@ -10,4 +10,7 @@ model = dict(
         well_lit_teacher=dict(
             taps=['conv1', 'layer1', 'stage2', 'stage3', 'stage4'],
             # The share that it has in CPN's loss, whose heatmaps peak at 255 instead of 1.
-            loss=dict(type='GramLoss', loss_weight=8e-4 / 255**2))))
+            loss=dict(type='GramLoss', loss_weight=8e-4 / 255**2),
+        ),
+    ),
+)

@@ -1,10 +1,7 @@
 # Enhance, then estimate: baseline-all on low-light frames with an equalised histogram.
 _base_ = ['lime_baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py']
 
-enhance = dict(
-    type='OnLighting',
-    lighting='low_light',
-    transforms=[dict(type='LowLightEnhance', method='histogram')])
+enhance = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance', method='histogram')])
 train_pipeline = [_base_.train_pipeline[0], enhance, *_base_.train_pipeline[2:]]
 test_pipeline = [*_base_.test_pipeline[:2], enhance, *_base_.test_pipeline[3:]]
 

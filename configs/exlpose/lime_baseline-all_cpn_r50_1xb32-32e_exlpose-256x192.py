@@ -1,10 +1,7 @@
 # Enhance, then estimate: baseline-all on low-light frames that LIME has brightened.
 _base_ = ['baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py']
 
-enhance = dict(
-    type='OnLighting',
-    lighting='low_light',
-    transforms=[dict(type='LowLightEnhance', method='lime')])
+enhance = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance', method='lime')])
 # In place of scaling to a common mean.
 train_crop, test_crop = (dict(crop, low_light_mean=None) for crop in (_base_.train_crop, _base_.test_crop))
 train_pipeline = [_base_.train_pipeline[0], enhance, train_crop, *_base_.train_pipeline[2:]]

@@ -3,8 +3,5 @@ _base_ = ['baseline-all_mobilenetv2_1xb32-8e_lspet-128x96.py']
 
 model = dict(
     **_base_.lighting_specific,
-    head=dict(
-        _delete_=True,
-        type='DualTeacherHead',
-        head=_base_.model.head,
-        well_lit_teacher=_base_.well_lit_teacher))
+    head=dict(_delete_=True, type='DualTeacherHead', head=_base_.model.head, well_lit_teacher=_base_.well_lit_teacher),
+)

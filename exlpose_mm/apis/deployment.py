@@ -1,6 +1,7 @@
 """One lighting's network as a plain MMPose model, for places that know nothing of lightings."""
+
 from pathlib import Path
-from typing import Any, Dict, Tuple, Union
+from typing import Any
 
 from mmengine.config import Config
 from mmpose.apis.inference import dataset_meta_from_config
@@ -12,8 +13,7 @@ from exlpose_mm.engine.fitting import TRAINING_ONLY
 from exlpose_mm.lighting import LIGHTINGS, check_lighting
 
 
-def deploy(config: Config, checkpoint: Union[str, Path], folder: Union[str, Path],
-           name: str = 'low_light') -> Tuple[Path, Path]:
+def deploy(config: Config, checkpoint: str | Path, folder: str | Path, name: str = 'low_light') -> tuple[Path, Path]:
     """Write a plain model of one lighting: ``config.py`` and ``model.pth``.
 
     Its network is stock MMPose's ``TopdownPoseEstimator`` with ordinary batch norms, and gives
@@ -38,8 +38,9 @@ def deploy(config: Config, checkpoint: Union[str, Path], folder: Union[str, Path
     shapes = {key: value.shape for key, value in build_model(plain.model).state_dict().items()}
     problems = listed(differences(state_dict, shapes))
     if problems:
-        raise CheckpointError(f'{checkpoint} is not of the model of this config; use the config it was trained with:\n'
-                              f'  {problems}')
+        raise CheckpointError(
+            f'{checkpoint} is not of the model of this config; use the config it was trained with:\n  {problems}'
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     plain.dump(folder / 'config.py')
@@ -58,23 +59,28 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
     check_lighting(name)
     model = config.model
     if model.type != 'LightingPoseEstimator' or model.head.type != 'DualTeacherHead':
-        raise ValueError('only a LightingPoseEstimator with a DualTeacherHead has to be made plain, this is a '
-                         f'{model.type} with a {model.head.type}')
-    plain = {key: value for key, value in config.to_dict().items()
-             if not key.startswith(('train_', 'val_', 'optim_', 'param_', 'auto_scale'))
-             and key not in ('custom_hooks', '_base_')}
+        raise ValueError(
+            'only a LightingPoseEstimator with a DualTeacherHead has to be made plain, this is a '
+            f'{model.type} with a {model.head.type}'
+        )
+    plain = {
+        key: value
+        for key, value in config.to_dict().items()
+        if not key.startswith(('train_', 'val_', 'optim_', 'param_', 'auto_scale'))
+        and key not in ('custom_hooks', '_base_')
+    }
     plain['model'] = {
         **_without_lsbn({key: value for key, value in plain['model'].items() if key != 'train_cfg'}),
         'type': 'TopdownPoseEstimator',
         'data_preprocessor': plain['model']['data_preprocessor'][name],
-        'head': _without_lsbn(plain['model']['head']['head'])}
-    plain['default_hooks'] = {key: hook for key, hook in plain.get('default_hooks', {}).items()
-                              if key != 'checkpoint'}
+        'head': _without_lsbn(plain['model']['head']['head']),
+    }
+    plain['default_hooks'] = {key: hook for key, hook in plain.get('default_hooks', {}).items() if key != 'checkpoint'}
     plain['test_dataloader'] = force_lighting(plain['test_dataloader'], name)
     return Config(plain)
 
 
-def plain_state_dict(state_dict: Dict[str, Tensor], name: str = 'low_light') -> Dict[str, Tensor]:
+def plain_state_dict(state_dict: dict[str, Tensor], name: str = 'low_light') -> dict[str, Tensor]:
     """The entries of one lighting's network, under the names that plain models have.
 
     Raises:
@@ -83,8 +89,11 @@ def plain_state_dict(state_dict: Dict[str, Tensor], name: str = 'low_light') -> 
     kept, other = (f'.bns.{i}.' for i in sorted(range(len(LIGHTINGS)), key=lambda i: LIGHTINGS[i] != name))
     if not any(kept in key or key.startswith('head.head.') for key in state_dict):
         raise CheckpointError('this checkpoint has no LSBN layers and no DualTeacherHead; it needs no deployment')
-    return {key.replace(kept, '.').replace('head.head.', 'head.', 1): value for key, value in state_dict.items()
-            if other not in key and not key.startswith(TRAINING_ONLY)}
+    return {
+        key.replace(kept, '.').replace('head.head.', 'head.', 1): value
+        for key, value in state_dict.items()
+        if other not in key and not key.startswith(TRAINING_ONLY)
+    }
 
 
 def _without_lsbn(node: Any) -> Any:

@@ -1,5 +1,6 @@
 """People found by a detector, in the file that ``bbox_file`` of the data sets reads."""
-from typing import Callable, Dict, List, Optional, Tuple
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -19,8 +20,15 @@ from exlpose_mm.datasets.transforms.loading import ImageError, load_image
 from exlpose_mm.datasets.transforms.photometry import ScaleToMean
 from exlpose_mm.lighting import check_lighting
 
-__all__ = ['DetectionError', 'load_detector', 'list_images', 'read_image', 'detect_people',
-           'people_in', 'as_annotations']
+__all__ = [
+    'DetectionError',
+    'load_detector',
+    'list_images',
+    'read_image',
+    'detect_people',
+    'people_in',
+    'as_annotations',
+]
 
 PERSON = 'person'
 
@@ -29,7 +37,7 @@ class DetectionError(ValueError):
     """A detector cannot find people."""
 
 
-def load_detector(config: str, checkpoint: Optional[str], device: str = 'cpu') -> nn.Module:
+def load_detector(config: str, checkpoint: str | None, device: str = 'cpu') -> nn.Module:
     """Build an MMDetection detector.
 
     Args:
@@ -47,12 +55,14 @@ def load_detector(config: str, checkpoint: Optional[str], device: str = 'cpu') -
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = init_detector(cfg, checkpoint, palette='coco', device=device)
     if PERSON not in detector.dataset_meta['classes']:
-        raise DetectionError(f'{checkpoint} detects {tuple(detector.dataset_meta["classes"])}, but '
-                             f'not {PERSON!r}; use a detector trained on COCO, say')
+        raise DetectionError(
+            f'{checkpoint} detects {tuple(detector.dataset_meta["classes"])}, but '
+            f'not {PERSON!r}; use a detector trained on COCO, say'
+        )
     return detector
 
 
-def list_images(ann_file: str, data_root: Optional[str], lighting: str) -> Dict[int, str]:
+def list_images(ann_file: str, data_root: str | None, lighting: str) -> dict[int, str]:
     """Image ids of an annotation file, and the paths of these images under one lighting.
 
     Args:
@@ -97,9 +107,13 @@ def people_in(detector: nn.Module, image: np.ndarray, score_thr: float = 0.3) ->
     return bbox_xywh2xyxy(np.float32([box for box, _ in found]).reshape(-1, 4))
 
 
-def detect_people(detector: nn.Module, images: Dict[int, str], lighting: str,
-                  score_thr: float = 0.05, progress: Callable[[], None] = lambda: None
-                  ) -> Tuple[List[dict], List[ImageError]]:
+def detect_people(
+    detector: nn.Module,
+    images: dict[int, str],
+    lighting: str,
+    score_thr: float = 0.05,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[list[dict], list[ImageError]]:
     """Detect the people in each image.
 
     Args:
@@ -120,13 +134,15 @@ def detect_people(detector: nn.Module, images: Dict[int, str], lighting: str,
         except ImageError as error:
             errors.append(error)
         else:
-            detections += [dict(image_id=image_id, category_id=1, bbox=box, score=score)
-                           for box, score in _people(detector, image, score_thr)]
+            detections += [
+                dict(image_id=image_id, category_id=1, bbox=box, score=score)
+                for box, score in _people(detector, image, score_thr)
+            ]
         progress()
     return detections, errors
 
 
-def as_annotations(detections: List[dict], ann_file: str, data_root: Optional[str]) -> dict:
+def as_annotations(detections: list[dict], ann_file: str, data_root: str | None) -> dict:
     """Detections as the content of an annotation file of people without joints.
 
     For training data with ``unlabelled=True``, whose images no one has labelled.
@@ -139,12 +155,21 @@ def as_annotations(detections: List[dict], ann_file: str, data_root: Optional[st
     known = load(path)
     categories = known.get('categories') or [dict(id=1, name='person')]
     person = person_category(categories, path)['id']
-    people = [dict(id=i, image_id=d['image_id'], category_id=person, bbox=d['bbox'], iscrowd=0,
-                   area=d['bbox'][2] * d['bbox'][3]) for i, d in enumerate(detections, start=1)]
+    people = [
+        dict(
+            id=i,
+            image_id=d['image_id'],
+            category_id=person,
+            bbox=d['bbox'],
+            iscrowd=0,
+            area=d['bbox'][2] * d['bbox'][3],
+        )
+        for i, d in enumerate(detections, start=1)
+    ]
     return dict(images=known['images'], annotations=people, categories=categories)
 
 
-def _people(detector: nn.Module, image: np.ndarray, score_thr: float) -> List[Tuple[list, float]]:
+def _people(detector: nn.Module, image: np.ndarray, score_thr: float) -> list[tuple[list, float]]:
     """Boxes (x, y, w, h) of at least one pixel, and their scores."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         found = inference_detector(detector, image).pred_instances.cpu()

@@ -1,12 +1,13 @@
 """Poses in anybody's images: files, folders, videos, a webcam."""
+
 import glob
 import json
 import os.path as osp
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -45,8 +46,9 @@ class Frame:
         image (np.ndarray, optional): (H, W, 3), uint8, BGR.
         error (str): Empty if there is an image.
     """
+
     name: str
-    image: Optional[np.ndarray]
+    image: np.ndarray | None
     error: str = ''
 
     def pixels(self) -> np.ndarray:
@@ -88,17 +90,22 @@ class Source:
         else:
             self.paths = self._find()
 
-    def _find(self) -> List[str]:
+    def _find(self) -> list[str]:
         if osp.isfile(self.source):
             return [self.source]
         inside = osp.join(glob.escape(self.source), '*') if osp.isdir(self.source) else self.source
         paths = sorted(glob.glob(inside, recursive=True))
-        self.left_out = [f'{path}: not read among other files; known are {", ".join(IMAGES)}' for path in paths
-                         if Path(path).suffix.lower() in (*OTHERS, *VIDEOS)]
+        self.left_out = [
+            f'{path}: not read among other files; known are {", ".join(IMAGES)}'
+            for path in paths
+            if Path(path).suffix.lower() in (*OTHERS, *VIDEOS)
+        ]
         paths = [path for path in paths if Path(path).suffix.lower() in IMAGES]
         if not paths:
-            raise SourceError(f'no image in {self.source!r}; known are {", ".join(IMAGES)}, videos '
-                              f'{", ".join(VIDEOS)}, and a number for a webcam')
+            raise SourceError(
+                f'no image in {self.source!r}; known are {", ".join(IMAGES)}, videos '
+                f'{", ".join(VIDEOS)}, and a number for a webcam'
+            )
         _check_different(paths, lambda path: Path(path).stem, 'images')
         return paths
 
@@ -110,7 +117,7 @@ class Source:
     @property
     def rate(self) -> float:
         """Frames a second of a video."""
-        return self.capture.get(cv2.CAP_PROP_FPS) or 25.
+        return self.capture.get(cv2.CAP_PROP_FPS) or 25.0
 
     def __len__(self) -> int:
         """Number of frames; 0 if that is not known."""
@@ -133,7 +140,7 @@ def _is_utf_8(name: str) -> bool:
 
 def _check_different(names: Sequence[str], key: Callable[[str], str], what: str) -> None:
     """Raise :class:`SourceError` if two are of one name, by which results and boxes are told apart."""
-    known: Dict[str, str] = {}
+    known: dict[str, str] = {}
     for name in names:
         other = known.setdefault(key(name), name)
         if other != name:
@@ -147,7 +154,7 @@ def _read(path: str) -> Frame:
         return Frame(osp.basename(path), None, ' '.join(str(error).split()))
 
 
-def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Optional[str] = None) -> nn.Module:
+def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: str | None = None) -> nn.Module:
     """A pose estimator of any config of this package or of MMPose's top-down ones.
 
     Args:
@@ -172,7 +179,7 @@ def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: Opti
     return model
 
 
-def _forced(config: Config, lighting: str) -> List[dict]:
+def _forced(config: Config, lighting: str) -> list[dict]:
     """The test pipeline with another TagLighting."""
     check_lighting(lighting)
     steps = config.test_dataloader.dataset.pipeline
@@ -198,7 +205,7 @@ def boxes_from_file(path: str) -> Boxes:
         content = load(path)
         files = [image['file_name'] for image in content['images']]
         names = {image['id']: osp.basename(name) for image, name in zip(content['images'], files)}
-        boxes: Dict[str, list] = {name: [] for name in names.values()}
+        boxes: dict[str, list] = {name: [] for name in names.values()}
         for person in people_of(content, path):
             if person.get('iscrowd'):
                 continue
@@ -216,8 +223,7 @@ def boxes_from_file(path: str) -> Boxes:
     return of
 
 
-def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray,
-               lighting: Optional[str] = None) -> PoseDataSample:
+def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray, lighting: str | None = None) -> PoseDataSample:
     """The people of a frame in one sample, without ``pred_instances`` if there are no boxes.
 
     Args:
@@ -252,7 +258,7 @@ def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray,
 
 
 @contextmanager
-def _pipeline(model: nn.Module, lighting: Optional[str]) -> Iterator[None]:
+def _pipeline(model: nn.Module, lighting: str | None) -> Iterator[None]:
     """Have a model take every image to be of this lighting, if it is given."""
     dataset = model.cfg.test_dataloader.dataset
     before = dataset.pipeline
@@ -264,7 +270,7 @@ def _pipeline(model: nn.Module, lighting: Optional[str]) -> Iterator[None]:
         dataset.pipeline = before
 
 
-def lightings_in(poses: PoseDataSample) -> List[str]:
+def lightings_in(poses: PoseDataSample) -> list[str]:
     """Of each person of :func:`find_poses`; empty if there is none, or the model knows no lightings."""
     return poses.pred_instances.get('lighting', []) if 'pred_instances' in poses else []
 
@@ -300,14 +306,21 @@ class Predictions:
         self.content['images'].append(dict(id=number, file_name=name, height=height, width=width))
         for (keypoints, scores, box), light in zip_longest(_people(poses), lightings_in(poses)):
             x0, y0, x1, y1 = map(float, box)
-            self.content['annotations'].append(dict(
-                id=len(self.content['annotations']) + 1, image_id=number, category_id=1, iscrowd=0,
-                bbox=[x0, y0, x1 - x0, y1 - y0], area=(x1 - x0) * (y1 - y0), score=float(np.mean(scores)),
-                **({} if light is None else dict(lighting=light)),
-                keypoints=np.column_stack([keypoints, scores]).astype(float).round(3).ravel().tolist()))
+            self.content['annotations'].append(
+                dict(
+                    id=len(self.content['annotations']) + 1,
+                    image_id=number,
+                    category_id=1,
+                    iscrowd=0,
+                    bbox=[x0, y0, x1 - x0, y1 - y0],
+                    area=(x1 - x0) * (y1 - y0),
+                    score=float(np.mean(scores)),
+                    **({} if light is None else dict(lighting=light)),
+                    keypoints=np.column_stack([keypoints, scores]).astype(float).round(3).ravel().tolist(),
+                )
+            )
 
-
-    def write(self, path: Union[str, Path]) -> None:
+    def write(self, path: str | Path) -> None:
         """Write the file whole, in place of what has its name.
 
         Raises:
@@ -316,7 +329,7 @@ class Predictions:
         write_file(Path(path), json.dumps(self.content, indent=1, allow_nan=False).encode())
 
 
-def _people(poses: PoseDataSample) -> Sequence[Tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _people(poses: PoseDataSample) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     if 'pred_instances' not in poses:
         return ()
     found = poses.pred_instances
@@ -336,7 +349,7 @@ class Writer:
 
     VIDEO = 'poses.mp4'
 
-    def __init__(self, folder: Union[str, Path], source: Source) -> None:
+    def __init__(self, folder: str | Path, source: Source) -> None:
         self.folder, self.source, self.video = Path(folder), source, None
         read = [source.source] if source.is_video else source.paths
         written = [self.VIDEO] if source.is_video else [f'{Path(path).stem}.png' for path in read]

@@ -1,9 +1,10 @@
 """A trained model as an ONNX file, checked against torch."""
+
 import copy
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -40,12 +41,12 @@ class CropToOutput(nn.Module):
         self.model = model
 
     @property
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         """Of the outputs."""
         by_class = isinstance(self.model.head, (RTMCCHead, SimCCHead))
         return ['simcc_x', 'simcc_y'] if by_class else ['heatmaps']
 
-    def forward(self, crops: Tensor) -> Union[Tensor, Tuple[Tensor, ...]]:
+    def forward(self, crops: Tensor) -> Tensor | tuple[Tensor, ...]:
         """(B, 3, h, w) as the test pipeline leaves it, to maps (B, K, h', w') or two of classes."""
         normalise = self.model.data_preprocessor
         if normalise._channel_conversion:
@@ -54,7 +55,7 @@ class CropToOutput(nn.Module):
         return output[-1] if isinstance(self.model.head, CPNHead) else output
 
 
-def load_plain(config: Config, checkpoint: Union[str, Path], name: str = 'low_light') -> nn.Module:
+def load_plain(config: Config, checkpoint: str | Path, name: str = 'low_light') -> nn.Module:
     """One lighting's network with its weights, as stock MMPose's model in evaluation mode.
 
     Args:
@@ -80,8 +81,9 @@ def load_plain(config: Config, checkpoint: Union[str, Path], name: str = 'low_li
     return model.eval()
 
 
-def export(model: nn.Module, path: Union[str, Path], size: Tuple[int, int],
-           tolerance: float = 1e-3, repeats: int = 5) -> Dict[str, float]:
+def export(
+    model: nn.Module, path: str | Path, size: tuple[int, int], tolerance: float = 1e-3, repeats: int = 5
+) -> dict[str, float]:
     """Write an ONNX file with batch norms folded into convolutions and a dynamic batch.
 
     Its input ``crops`` is what the config's test pipeline makes of an image, scaled to the common
@@ -126,13 +128,20 @@ def _write(model: CropToOutput, path: Path, crops: Tensor) -> None:
     by_tracing = {'dynamo': False} if 'dynamo' in signature(torch.onnx.export).parameters else {}
     try:
         torch.onnx.export(
-            model, (crops, ), str(path), opset_version=OPSET, input_names=['crops'], output_names=model.names,
-            dynamic_axes={name: {0: 'batch'} for name in ('crops', *model.names)}, **by_tracing)
+            model,
+            (crops,),
+            str(path),
+            opset_version=OPSET,
+            input_names=['crops'],
+            output_names=model.names,
+            dynamic_axes={name: {0: 'batch'} for name in ('crops', *model.names)},
+            **by_tracing,
+        )
     except RuntimeError as error:
         raise ExportError(f'torch cannot export this network: {error}') from error
 
 
-def session(path: Union[str, Path]) -> Callable[[Tensor], List[np.ndarray]]:
+def session(path: str | Path) -> Callable[[Tensor], list[np.ndarray]]:
     """An ONNX file on the CPU, with as many threads as torch: crops to its outputs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -140,12 +149,14 @@ def session(path: Union[str, Path]) -> Callable[[Tensor], List[np.ndarray]]:
     return lambda crops: loaded.run(None, dict(crops=crops.numpy()))
 
 
-def _check(path: Union[str, Path], found: Sequence[np.ndarray], wanted: Sequence[Tensor], tolerance: float) -> None:
+def _check(path: str | Path, found: Sequence[np.ndarray], wanted: Sequence[Tensor], tolerance: float) -> None:
     for ours, theirs in zip(wanted, found):
         error = np.abs(ours.numpy() - theirs).max() / max(1e-6, ours.abs().max().item())
         if not error <= tolerance:
-            raise ExportError(f'{path} differs from torch by {error:.2g} of the largest value, accepted is {tolerance:g}')
+            raise ExportError(
+                f'{path} differs from torch by {error:.2g} of the largest value, accepted is {tolerance:g}'
+            )
 
 
-def _tuple(output: Union[Tensor, Sequence[Tensor]]) -> Sequence[Tensor]:
-    return (output, ) if isinstance(output, Tensor) else output
+def _tuple(output: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return (output,) if isinstance(output, Tensor) else output

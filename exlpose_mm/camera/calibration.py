@@ -3,8 +3,9 @@
 A dark frame's well-lit partner need not exist: the scene is estimated from the frame itself,
 smoothed and put back through the mean response of the camera. Legend: C = 3, red, green, blue.
 """
+
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Callable, Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -24,7 +25,7 @@ class CalibrationError(ValueError):
     """A frame says nothing about a dark camera's noise."""
 
 
-def measure(frame: np.ndarray) -> Dict[str, float]:
+def measure(frame: np.ndarray) -> dict[str, float]:
     """Measure what makes a dark frame look like one.
 
     ``mean`` and ``maximum`` in DN; ``P(0)``, ``P(1)``, ``P(2)``: shares of samples of that
@@ -48,14 +49,17 @@ def measure(frame: np.ndarray) -> Dict[str, float]:
     details = [colour - cv2.GaussianBlur(colour, (0, 0), DETAIL_BLUR) for colour in colours]
     if not all(detail.any() for detail in details):
         raise CalibrationError('a colour of the frame is the same everywhere: there is no noise in it')
-    measured = {f'{key} {name}': value for name, colour, detail in zip(COLOURS, colours, details)
-                for key, value in _measure_colour(colour, detail).items()}
+    measured = {
+        f'{key} {name}': value
+        for name, colour, detail in zip(COLOURS, colours, details)
+        for key, value in _measure_colour(colour, detail).items()
+    }
     correlation = np.corrcoef([detail.ravel() for detail in details])
     measured.update((f'correlation {COLOURS[a]}{COLOURS[b]}', float(correlation[a, b])) for a, b in PAIRS)
     return measured
 
 
-def _measure_colour(colour: np.ndarray, detail: np.ndarray) -> Dict[str, float]:
+def _measure_colour(colour: np.ndarray, detail: np.ndarray) -> dict[str, float]:
     rows = colour.mean(axis=1)
     rows = rows - np.convolve(np.pad(rows, 2, 'edge'), np.full(5, 0.2), 'valid')
     variance = float(detail.var())
@@ -84,8 +88,12 @@ def retake(frame: np.ndarray, camera: Camera, seed: int = 0) -> np.ndarray:
     return camera.develop(estimate_scene(frame, camera), np.random.default_rng(seed))
 
 
-def fit(frames: Sequence[np.ndarray], starts: Sequence[Camera], evaluations: int = 100,
-        progress: Callable[[float], None] = lambda loss: None) -> List[Camera]:
+def fit(
+    frames: Sequence[np.ndarray],
+    starts: Sequence[Camera],
+    evaluations: int = 100,
+    progress: Callable[[float], None] = lambda loss: None,
+) -> list[Camera]:
     """Find the cameras whose frames measure like the given ones: one sensor for all.
 
     Fitted are gain, read noise, row noise, colour bias (one value for all colours), and a
@@ -124,24 +132,38 @@ def fit(frames: Sequence[np.ndarray], starts: Sequence[Camera], evaluations: int
 
 def _vector_of(camera: Camera) -> np.ndarray:
     gain = camera.system_gain
-    return np.array([np.log(gain), np.log(camera.read_noise * gain), np.log(camera.row_noise * gain),
-                     camera.colour_bias[1] * gain, 0., 0.])
+    return np.array(
+        [
+            np.log(gain),
+            np.log(camera.read_noise * gain),
+            np.log(camera.row_noise * gain),
+            camera.colour_bias[1] * gain,
+            0.0,
+            0.0,
+        ]
+    )
 
 
 def _camera_of(vector: np.ndarray, start: Camera) -> Camera:
     """Noises are searched in DN, where they hardly depend on the gain."""
     gain, read, row, bias, red, blue = (float(v) for v in vector)
     gain = float(np.exp(gain))
-    white_balance = np.multiply(start.white_balance, (np.exp(red), 1., np.exp(blue)))
+    white_balance = np.multiply(start.white_balance, (np.exp(red), 1.0, np.exp(blue)))
     return replace(
-        start, gain=gain / 10**(start.analog_gain / 20), read_noise=float(np.exp(read)) / gain,
-        row_noise=float(np.exp(row)) / gain, colour_bias=(bias / gain, ) * 3,
-        white_balance=tuple(white_balance.tolist()))
+        start,
+        gain=gain / 10 ** (start.analog_gain / 20),
+        read_noise=float(np.exp(read)) / gain,
+        row_noise=float(np.exp(row)) / gain,
+        colour_bias=(bias / gain,) * 3,
+        white_balance=tuple(white_balance.tolist()),
+    )
 
 
-def _distance(real: Dict[str, float], simulated: Dict[str, float]) -> float:
-    squares = [(0.1 if 'maximum' in name else 1) * np.log(max(simulated[name], 1e-6) / max(value, 1e-6))**2
-               for name, value in real.items()]
+def _distance(real: dict[str, float], simulated: dict[str, float]) -> float:
+    squares = [
+        (0.1 if 'maximum' in name else 1) * np.log(max(simulated[name], 1e-6) / max(value, 1e-6)) ** 2
+        for name, value in real.items()
+    ]
     return float(np.mean(squares))
 
 
@@ -161,7 +183,7 @@ def judge(real: Sequence[np.ndarray], simulated: Sequence[np.ndarray], size: int
     mean, scale = x.mean(axis=0), x.std(axis=0) + 1e-6
     x, test_x = ((np.c_[(v - mean) / scale, np.ones(len(v))]) for v in (x, test_x))
 
-    def loss(weights: np.ndarray) -> Tuple[float, np.ndarray]:
+    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         margin = y * (x @ weights)
         slope = -y / (1 + np.exp(margin.clip(-50, 50)))
         penalty = 1e-2 * np.r_[weights[:-1], 0]
@@ -171,7 +193,7 @@ def judge(real: Sequence[np.ndarray], simulated: Sequence[np.ndarray], size: int
     return float((np.sign(test_x @ weights) == test_y).mean())
 
 
-def _patches(real, simulated, size: int, half: int) -> Tuple[np.ndarray, np.ndarray]:
+def _patches(real, simulated, size: int, half: int) -> tuple[np.ndarray, np.ndarray]:
     """Measurements (N, D) of the patches of one half of the frames; +1 for real ones, else -1."""
     rows, labels = [], []
     for label, frames in ((1, real), (-1, simulated)):
@@ -179,14 +201,8 @@ def _patches(real, simulated, size: int, half: int) -> Tuple[np.ndarray, np.ndar
             height, width = frame.shape[:2]
             for top in range(0, height - size + 1, size):
                 for left in range(half * (width // 2), (half + 1) * (width // 2) - size + 1, size):
-                    patch = frame[top:top + size, left:left + size]
+                    patch = frame[top : top + size, left : left + size]
                     if all(patch[..., c].any() for c in range(3)):
                         rows.append(list(measure(patch).values()))
                         labels.append(label)
     return np.array(rows), np.array(labels)
-
-
-
-
-
-

@@ -3,6 +3,7 @@
 In a frame of mean 0.2 DN every pixel is 0, 1 or 2 of the sensor's own units, demosaiced, multiplied by
 a matrix and rounded. Few matrices can have made these very values, so that they can be searched for.
 """
+
 from dataclasses import replace
 
 import cv2
@@ -29,7 +30,7 @@ def cut_to_red(frame: np.ndarray, pattern: str) -> np.ndarray:
         raise ValueError(f'unknown colour pattern {pattern!r}; use one of {tuple(PATTERNS)}')
     top, left = PATTERNS[pattern]
     frame = frame[top:, left:]
-    return frame[:len(frame) // 2 * 2, :frame.shape[1] // 2 * 2]
+    return frame[: len(frame) // 2 * 2, : frame.shape[1] // 2 * 2]
 
 
 def fit_colours(frame: np.ndarray, start: Camera, rounds: int = 2, rows: int = 300) -> Camera:
@@ -48,7 +49,7 @@ def fit_colours(frame: np.ndarray, start: Camera, rounds: int = 2, rows: int = 3
         Camera: Rows of its colour matrix sum to 1: grey stays grey. Their product with the
         white balance is what the frame tells.
     """
-    frame = max((frame[top:top + rows] for top in range(0, max(len(frame) - rows + 1, 1), 100)), key=np.sum)
+    frame = max((frame[top : top + rows] for top in range(0, max(len(frame) - rows + 1, 1), 100)), key=np.sum)
     camera = start
     for _ in range(rounds):
         raw = recover_raw(frame, camera, passes=1)
@@ -57,8 +58,11 @@ def fit_colours(frame: np.ndarray, start: Camera, rounds: int = 2, rows: int = 3
         wanted = frame.reshape(-1, 3)[lit, ::-1].astype(np.float32)
         found = np.stack([_fit_row(sensor[lit], wanted[:, i], row) for i, row in enumerate(_matrix(camera))])
         white_balance = 1 / np.linalg.solve(found, np.ones(3))
-        camera = replace(camera, white_balance=tuple(white_balance.tolist()),
-                         colour_matrix=tuple(map(tuple, (found / white_balance).tolist())))
+        camera = replace(
+            camera,
+            white_balance=tuple(white_balance.tolist()),
+            colour_matrix=tuple(map(tuple, (found / white_balance).tolist())),
+        )
     return camera
 
 
@@ -94,7 +98,7 @@ def recover_raw(frame: np.ndarray, camera: Camera, passes: int = 2) -> np.ndarra
         return cv2.boxFilter(wrong, -1, (5, 5), normalize=False, borderType=cv2.BORDER_REFLECT_101)
 
     for row, column in np.ndindex(5 * passes, 5):
-        chosen = np.s_[row % 5::5, column::5]
+        chosen = np.s_[row % 5 :: 5, column::5]
         least = errors(raw)[chosen]
         for step in (1, -1):
             trial = raw.copy()

@@ -7,9 +7,9 @@ black level and quantisation -> demosaic -> white balance -> colour matrix -> cl
 8 bits. DN: digital number, 0 to 255. The output stays linear, as the paper's camera gives it: no
 tone curve is put back.
 """
+
 import math
 from dataclasses import dataclass, replace
-from typing import Dict, Optional, Tuple
 
 import cv2
 import numpy as np
@@ -23,23 +23,21 @@ DEMOSAICING = ('bilinear', 'malvar')
 
 _CODES = np.arange(256) / 255
 _TO_LINEAR = dict(
-    srgb=np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055)**2.4).astype(np.float32),
-    linear=_CODES.astype(np.float32))
+    srgb=np.where(_CODES <= 0.04045, _CODES / 12.92, ((_CODES + 0.055) / 1.055) ** 2.4).astype(np.float32),
+    linear=_CODES.astype(np.float32),
+)
 
 _SQUARE = np.float32([[1, 1, 1], [1, 4, 1], [1, 1, 1]])
 _CROSS = np.float32([[0, 1, 0], [1, 4, 1], [0, 1, 0]])
 _BILINEAR_BGR = (_SQUARE, _CROSS, _SQUARE)
-_ALONG = np.float32([[0, 0, .5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0],
-                     [0, 0, .5, 0, 0]]) / 8
+_ALONG = np.float32([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]]) / 8
 # Green at red and blue; a colour at green, whose pixels lie in the same row or column; the other
 # of red and blue at one of them.
 _MALVAR = (
-    np.float32([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0],
-                [0, 0, -1, 0, 0]]) / 8,
+    np.float32([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8,
     _ALONG,
     np.ascontiguousarray(_ALONG.T),
-    np.float32([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0],
-                [0, 0, -1.5, 0, 0]]) / 8,
+    np.float32([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]) / 8,
 )
 
 
@@ -74,25 +72,28 @@ class Camera:
     Raises:
         ValueError: If a value lies outside of its physical range.
     """
-    mean: Optional[float] = LEVELS['hard']
+
+    mean: float | None = LEVELS['hard']
     gain: float = 0.5
     read_noise: float = 0.6
     row_noise: float = 0.12
-    light_ratio: Optional[float] = None
+    light_ratio: float | None = None
     analog_gain: float = 0.0
-    read_shape: Optional[float] = None
-    colour_bias: Tuple[float, float, float] = (0., 0., 0.)
+    read_shape: float | None = None
+    colour_bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
     black_level: float = 0.0
-    adc_bits: Optional[int] = None
-    white_balance: Tuple[float, float, float] = (1., 1., 1.)
+    adc_bits: int | None = None
+    white_balance: tuple[float, float, float] = (1.0, 1.0, 1.0)
     tone_curve: str = 'srgb'
-    colour_matrix: Tuple[Tuple[float, float, float], ...] = ((1., 0., 0.), (0., 1., 0.), (0., 0., 1.))
+    colour_matrix: tuple[tuple[float, float, float], ...] = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
     demosaicing: str = 'bilinear'
 
     def __post_init__(self) -> None:
         if (self.mean is None) == (self.light_ratio is None):
-            raise ValueError(f'give either mean or light_ratio and set the other to None; got mean '
-                             f'{self.mean} and light_ratio {self.light_ratio}')
+            raise ValueError(
+                f'give either mean or light_ratio and set the other to None; got mean '
+                f'{self.mean} and light_ratio {self.light_ratio}'
+            )
         for name, (low, high, unit) in _RANGES.items():
             value = getattr(self, name)
             values = value if isinstance(value, (tuple, list)) else [value]
@@ -102,8 +103,7 @@ class Camera:
                 raise ValueError(f'{name} must lie in [{low:g}, {high:g}] {unit}, got {value}')
         for name in ('colour_bias', 'white_balance'):
             if len(getattr(self, name)) != 3:
-                raise ValueError(f'{name} is one value each for red, green and blue, '
-                                 f'got {getattr(self, name)}')
+                raise ValueError(f'{name} is one value each for red, green and blue, got {getattr(self, name)}')
         for name, known in (('tone_curve', TONE_CURVES), ('demosaicing', DEMOSAICING)):
             if getattr(self, name) not in known:
                 raise ValueError(f'unknown {name} {getattr(self, name)!r}; use one of {known}')
@@ -114,7 +114,7 @@ class Camera:
     @property
     def system_gain(self) -> float:
         """DN per electron at the analogue gain."""
-        return self.gain * 10**(self.analog_gain / 20)
+        return self.gain * 10 ** (self.analog_gain / 20)
 
     def expose(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Take the dark partner of a well-lit image.
@@ -164,7 +164,7 @@ class Camera:
             measured += mosaic_of(self.colour_bias, (*measured.shape, 3))
         return measured
 
-    def _read_noise(self, shape: Tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    def _read_noise(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """Noise of unit variance."""
         if self.read_shape is None:
             return rng.standard_normal(shape, dtype=np.float32)
@@ -181,17 +181,26 @@ class Camera:
 
 _OPTIONAL = ('mean', 'light_ratio', 'read_shape', 'adc_bits')
 _RANGES = dict(
-    mean=(1e-6, 255, 'DN'), light_ratio=(1, 1e6, ''), gain=(1e-9, 255, 'DN per electron'),
-    analog_gain=(-20, 60, 'dB'), read_noise=(0, 1e4, 'electrons'), row_noise=(0, 1e4, 'electrons'),
-    read_shape=(-0.49, 2, ''), colour_bias=(-1e4, 1e4, 'electrons'), black_level=(0, 128, 'DN'),
-    adc_bits=(1, 16, 'bits'), white_balance=(0.1, 10, ''))
+    mean=(1e-6, 255, 'DN'),
+    light_ratio=(1, 1e6, ''),
+    gain=(1e-9, 255, 'DN per electron'),
+    analog_gain=(-20, 60, 'dB'),
+    read_noise=(0, 1e4, 'electrons'),
+    row_noise=(0, 1e4, 'electrons'),
+    read_shape=(-0.49, 2, ''),
+    colour_bias=(-1e4, 1e4, 'electrons'),
+    black_level=(0, 128, 'DN'),
+    adc_bits=(1, 16, 'bits'),
+    white_balance=(0.1, 10, ''),
+)
 
 
 def check_image(image: np.ndarray) -> None:
     """Raise ``ValueError`` unless ``image`` is (H, W, 3) uint8 with pixels in it."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError('the camera needs an 8-bit colour image of shape (H, W, 3), '
-                         f'got {image.dtype} of shape {image.shape}')
+        raise ValueError(
+            f'the camera needs an 8-bit colour image of shape (H, W, 3), got {image.dtype} of shape {image.shape}'
+        )
 
 
 def mosaic(image: np.ndarray) -> np.ndarray:
@@ -202,7 +211,7 @@ def mosaic(image: np.ndarray) -> np.ndarray:
     return raw
 
 
-def mosaic_of(colour: Tuple[float, float, float], shape: Tuple[int, ...]) -> np.ndarray:
+def mosaic_of(colour: tuple[float, float, float], shape: tuple[int, ...]) -> np.ndarray:
     """Each sensor pixel's share of a colour (red, green, blue): (H, W) float32."""
     return mosaic(np.broadcast_to(np.float32(colour[::-1]), shape))
 
@@ -216,9 +225,9 @@ def tukey_lambda(uniform: np.ndarray, shape: float) -> np.ndarray:
     """
     if abs(shape) < 1e-4:  # the logistic distribution is the limit
         return np.log(uniform / (1 - uniform)) * np.float32(math.sqrt(3) / math.pi)
-    symmetric = math.gamma(shape + 1)**2 / math.gamma(2 * shape + 2)
+    symmetric = math.gamma(shape + 1) ** 2 / math.gamma(2 * shape + 2)
     variance = 2 / shape**2 * (1 / (1 + 2 * shape) - symmetric)
-    return (uniform**shape - (1 - uniform)**shape) * np.float32(1 / (shape * math.sqrt(variance)))
+    return (uniform**shape - (1 - uniform) ** shape) * np.float32(1 / (shape * math.sqrt(variance)))
 
 
 def _transform(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -250,7 +259,8 @@ def _bilinear(raw: np.ndarray) -> np.ndarray:
 def _malvar(raw: np.ndarray) -> np.ndarray:
     # Mirrored without the edge, so that the pattern goes on.
     green, along, across, diagonal = (
-        cv2.filter2D(raw, -1, kernel, borderType=cv2.BORDER_REFLECT_101) for kernel in _MALVAR)
+        cv2.filter2D(raw, -1, kernel, borderType=cv2.BORDER_REFLECT_101) for kernel in _MALVAR
+    )
     red, blue = diagonal.copy(), diagonal
     red[0::2, 1::2], red[1::2, 0::2] = along[0::2, 1::2], across[1::2, 0::2]
     blue[1::2, 0::2], blue[0::2, 1::2] = along[1::2, 0::2], across[0::2, 1::2]
@@ -259,7 +269,7 @@ def _malvar(raw: np.ndarray) -> np.ndarray:
     return np.stack([blue, green, red], axis=-1).clip(0)
 
 
-def _bayer_masks(shape: Tuple[int, int]) -> np.ndarray:
+def _bayer_masks(shape: tuple[int, int]) -> np.ndarray:
     """Which pixel measures which colour: (3, H, W) float32 of zeros and ones, BGR."""
     masks = np.zeros((3, *shape), np.float32)
     masks[0, 1::2, 1::2] = 1
@@ -270,19 +280,28 @@ def _bayer_masks(shape: Tuple[int, int]) -> np.ndarray:
 
 
 _EXLPOSE = Camera(
-    mean=0.77, analog_gain=3.4, gain=0.404, read_noise=2.04, row_noise=0.536,
-    colour_bias=(-2.69, -2.69, -2.69), adc_bits=8, demosaicing='malvar')
+    mean=0.77,
+    analog_gain=3.4,
+    gain=0.404,
+    read_noise=2.04,
+    row_noise=0.536,
+    colour_bias=(-2.69, -2.69, -2.69),
+    adc_bits=8,
+    demosaicing='malvar',
+)
 _HARD = replace(
-    _EXLPOSE, white_balance=(0.987606, 0.841504, 1.63812),
-    colour_matrix=((1.51858, 0.0900713, -0.608654), (-0.505875, 1.78088, -0.275004),
-                   (-0.0310865, -0.598239, 1.62933)))
+    _EXLPOSE,
+    white_balance=(0.987606, 0.841504, 1.63812),
+    colour_matrix=((1.51858, 0.0900713, -0.608654), (-0.505875, 1.78088, -0.275004), (-0.0310865, -0.598239, 1.62933)),
+)
 _EXTREME = replace(
-    _EXLPOSE, white_balance=(0.949203, 0.855567, 1.39614),
-    colour_matrix=((1.52358, 0.0805403, -0.604122), (-0.525036, 1.75079, -0.225751),
-                   (-0.0328823, -0.579946, 1.61283)))
+    _EXLPOSE,
+    white_balance=(0.949203, 0.855567, 1.39614),
+    colour_matrix=((1.52358, 0.0805403, -0.604122), (-0.525036, 1.75079, -0.225751), (-0.0328823, -0.579946, 1.61283)),
+)
 _ELD = dict(mean=None, light_ratio=100, adc_bits=14, read_shape=0.14)
 
-PRESETS: Dict[str, Camera] = {
+PRESETS: dict[str, Camera] = {
     'exlpose-normal': replace(_HARD, mean=1.99, analog_gain=5.65),
     'exlpose-hard': replace(_HARD, mean=0.77, analog_gain=8.39),
     'exlpose-extreme': replace(_EXTREME, mean=0.386, analog_gain=10.48),
@@ -340,7 +359,8 @@ def draw_camera(rng: np.random.Generator, **overrides) -> Camera:
         mean=289 / float(np.exp(rng.uniform(np.log(100), np.log(1600)))),
         analog_gain=float(rng.uniform(0, 19.1)),
         read_noise=_HARD.read_noise * float(np.exp(rng.normal(0, 0.263))),
-        row_noise=_HARD.row_noise * float(np.exp(rng.normal(0, 0.294))))
+        row_noise=_HARD.row_noise * float(np.exp(rng.normal(0, 0.294))),
+    )
     return replace(_HARD, **{**drawn, **overrides})
 
 

@@ -1,4 +1,5 @@
 """Packages that not everybody needs, and configs as they lie in an installed package or a checkout."""
+
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -34,5 +35,7 @@ class Extra(ModuleType):
         try:
             return getattr(import_module(name), attribute)
         except ImportError as error:
-            raise MissingExtraError(f"{name} is needed for this and not installed: pip install '{name}', or this "
-                                    f"package as 'exlpose_mm[{self._extra}]'") from error
+            raise MissingExtraError(
+                f"{name} is needed for this and not installed: pip install '{name}', or this "
+                f"package as 'exlpose_mm[{self._extra}]'"
+            ) from error

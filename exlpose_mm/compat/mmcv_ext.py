@@ -4,8 +4,10 @@
 equal in torchvision, and deformable attention, for which mmcv has a formula in torch; signatures and layouts are
 mmcv's. Any other operator can be imported, and raises :class:`MissingOperatorError` when it is called.
 """
+
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Callable, List, NoReturn, Sequence
+from typing import NoReturn
 
 import torch
 import torchvision.ops
@@ -29,81 +31,143 @@ def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -
     return torchvision.ops.nms(torch.cat([bboxes[:, :2], bboxes[:, 2:] + offset], dim=1), scores, iou_threshold)
 
 
-def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor,
-                      **kwargs) -> None:
+def roi_align_forward(
+    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **kwargs
+) -> None:
     output.copy_(_roi_align(rois, **kwargs)(input))
 
 
-def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
-                       **kwargs) -> None:
+def roi_align_backward(
+    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor, **kwargs
+) -> None:
     grad_input.add_(_gradients(_roi_align(rois, **kwargs), [torch.zeros_like(grad_input)], grad_output)[0])
 
 
-def _roi_align(rois: Tensor, *, aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
-               pool_mode: int, aligned: bool) -> Callable[[Tensor], Tensor]:
+def _roi_align(
+    rois: Tensor,
+    *,
+    aligned_height: int,
+    aligned_width: int,
+    spatial_scale: float,
+    sampling_ratio: int,
+    pool_mode: int,
+    aligned: bool,
+) -> Callable[[Tensor], Tensor]:
     if pool_mode != 1:
         _missing('roi_align with pool_mode="max"')
-    return lambda input: torchvision.ops.roi_align(input, rois, (aligned_height, aligned_width), spatial_scale,
-                                                   sampling_ratio, aligned)
+    return lambda input: torchvision.ops.roi_align(
+        input, rois, (aligned_height, aligned_width), spatial_scale, sampling_ratio, aligned
+    )
 
 
-def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor,
-                        **kwargs) -> None:
+def deform_conv_forward(
+    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **kwargs
+) -> None:
     output.copy_(_deform_conv(**kwargs)(input, offset, weight))
 
 
-def deform_conv_backward_input(input: Tensor, offset: Tensor, grad_output: Tensor, grad_input: Tensor,
-                               grad_offset: Tensor, weight: Tensor, columns: Tensor, **kwargs) -> None:
+def deform_conv_backward_input(
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_input: Tensor,
+    grad_offset: Tensor,
+    weight: Tensor,
+    columns: Tensor,
+    **kwargs,
+) -> None:
     gradients = _gradients(_deform_conv(**kwargs), [input, offset, weight], grad_output)
     grad_input.copy_(gradients[0])
     grad_offset.copy_(gradients[1])
 
 
-def deform_conv_backward_parameters(input: Tensor, offset: Tensor, grad_output: Tensor, grad_weight: Tensor,
-                                    columns: Tensor, ones: Tensor, *, scale: float, **kwargs) -> None:
+def deform_conv_backward_parameters(
+    input: Tensor,
+    offset: Tensor,
+    grad_output: Tensor,
+    grad_weight: Tensor,
+    columns: Tensor,
+    ones: Tensor,
+    *,
+    scale: float,
+    **kwargs,
+) -> None:
     gradients = _gradients(_deform_conv(**kwargs), [input, offset, torch.zeros_like(grad_weight)], grad_output)
     grad_weight.add_(gradients[2], alpha=scale)
 
 
-def _deform_conv(*, dH: int, dW: int, padH: int, padW: int, dilationH: int, dilationW: int,
-                 **kwargs) -> Callable[..., Tensor]:
+def _deform_conv(
+    *, dH: int, dW: int, padH: int, padW: int, dilationH: int, dilationW: int, **kwargs
+) -> Callable[..., Tensor]:
     """Kernel size, groups and the step of im2col, which are left, follow from the shapes or do not matter."""
-    return partial(torchvision.ops.deform_conv2d, stride=(dH, dW), padding=(padH, padW),
-                   dilation=(dilationH, dilationW))
+    return partial(
+        torchvision.ops.deform_conv2d, stride=(dH, dW), padding=(padH, padW), dilation=(dilationH, dilationW)
+    )
 
 
-def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor,
-                                  mask: Tensor, output: Tensor, columns: Tensor, **kwargs) -> None:
+def modulated_deform_conv_forward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    output: Tensor,
+    columns: Tensor,
+    **kwargs,
+) -> None:
     output.copy_(_modulated_deform_conv(**kwargs)(input, weight, bias, offset, mask))
 
 
-def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor,
-                                   mask: Tensor, columns: Tensor, grad_input: Tensor, grad_weight: Tensor,
-                                   grad_bias: Tensor, grad_offset: Tensor, grad_mask: Tensor, grad_output: Tensor,
-                                   **kwargs) -> None:
+def modulated_deform_conv_backward(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    ones: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    columns: Tensor,
+    grad_input: Tensor,
+    grad_weight: Tensor,
+    grad_bias: Tensor,
+    grad_offset: Tensor,
+    grad_mask: Tensor,
+    grad_output: Tensor,
+    **kwargs,
+) -> None:
     gradients = _gradients(_modulated_deform_conv(**kwargs), [input, weight, bias, offset, mask], grad_output)
     for to, gradient in zip((grad_input, grad_weight, grad_bias, grad_offset, grad_mask), gradients):
         if gradient is not None:
             to.add_(gradient)
 
 
-def _modulated_deform_conv(*, stride_h: int, stride_w: int, pad_h: int, pad_w: int, dilation_h: int, dilation_w: int,
-                           with_bias: bool, **kwargs) -> Callable[..., Tensor]:
+def _modulated_deform_conv(
+    *, stride_h: int, stride_w: int, pad_h: int, pad_w: int, dilation_h: int, dilation_w: int, with_bias: bool, **kwargs
+) -> Callable[..., Tensor]:
     def convolve(input: Tensor, weight: Tensor, bias: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         return torchvision.ops.deform_conv2d(
-            input, offset, weight, bias if with_bias else None, (stride_h, stride_w), (pad_h, pad_w),
-            (dilation_h, dilation_w), mask)
+            input,
+            offset,
+            weight,
+            bias if with_bias else None,
+            (stride_h, stride_w),
+            (pad_h, pad_w),
+            (dilation_h, dilation_w),
+            mask,
+        )
 
     return convolve
 
 
-def sigmoid_focal_loss_forward(input: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float,
-                               alpha: float) -> None:
+def sigmoid_focal_loss_forward(
+    input: Tensor, target: Tensor, weight: Tensor, output: Tensor, *, gamma: float, alpha: float
+) -> None:
     output.copy_(_sigmoid_focal_loss(target, weight, gamma, alpha)(input))
 
 
-def sigmoid_focal_loss_backward(input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float,
-                                alpha: float) -> None:
+def sigmoid_focal_loss_backward(
+    input: Tensor, target: Tensor, weight: Tensor, grad_input: Tensor, *, gamma: float, alpha: float
+) -> None:
     loss = _sigmoid_focal_loss(target, weight, gamma, alpha)
     grad_input.copy_(_gradients(loss, [input], torch.ones_like(input))[0])
 
@@ -112,33 +176,48 @@ def _sigmoid_focal_loss(target: Tensor, weight: Tensor, gamma: float, alpha: flo
     def loss(input: Tensor) -> Tensor:
         classes = input.shape[1]  # a target of as many is background
         losses = torchvision.ops.sigmoid_focal_loss(
-            input, one_hot(target, classes + 1)[:, :classes].to(input), alpha, gamma)
+            input, one_hot(target, classes + 1)[:, :classes].to(input), alpha, gamma
+        )
         return losses * torch.cat([weight, weight.new_zeros(1)])[target][:, None] if weight.numel() else losses
 
     return loss
 
 
-def ms_deform_attn_forward(value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor,
-                           sampling_locations: Tensor, attention_weights: Tensor, im2col_step: int) -> Tensor:
+def ms_deform_attn_forward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    im2col_step: int,
+) -> Tensor:
     return _ms_deform_attn(spatial_shapes)(value, sampling_locations, attention_weights)
 
 
-def ms_deform_attn_backward(value: Tensor, spatial_shapes: Tensor, level_start_index: Tensor,
-                            sampling_locations: Tensor, attention_weights: Tensor, grad_output: Tensor,
-                            grad_value: Tensor, grad_sampling_loc: Tensor, grad_attn_weight: Tensor,
-                            im2col_step: int) -> None:
-    gradients = _gradients(_ms_deform_attn(spatial_shapes), [value, sampling_locations, attention_weights],
-                           grad_output)
+def ms_deform_attn_backward(
+    value: Tensor,
+    spatial_shapes: Tensor,
+    level_start_index: Tensor,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    grad_output: Tensor,
+    grad_value: Tensor,
+    grad_sampling_loc: Tensor,
+    grad_attn_weight: Tensor,
+    im2col_step: int,
+) -> None:
+    gradients = _gradients(_ms_deform_attn(spatial_shapes), [value, sampling_locations, attention_weights], grad_output)
     for to, gradient in zip((grad_value, grad_sampling_loc, grad_attn_weight), gradients):
         to.add_(gradient)
 
 
 def _ms_deform_attn(spatial_shapes: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
+
     return lambda value, *rest: multi_scale_deformable_attn_pytorch(value, spatial_shapes, *rest)
 
 
-def _gradients(function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor) -> List[Tensor]:
+def _gradients(function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor) -> list[Tensor]:
     """Of ``function(*inputs)`` by each input; None where it does not depend on one."""
     with torch.enable_grad():
         leaves = [tensor.detach().requires_grad_() for tensor in inputs]
@@ -148,7 +227,8 @@ def _gradients(function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_o
 def _missing(operator: str, *args, **kwargs) -> NoReturn:
     raise MissingOperatorError(
         f"mmcv's operator {operator} is compiled code, and mmcv-lite has none. Install the compiled mmcv in its place: "
-        'pip uninstall mmcv-lite, then mim install mmcv==2.1.0')
+        'pip uninstall mmcv-lite, then mim install mmcv==2.1.0'
+    )
 
 
 def __getattr__(name: str) -> Callable[..., NoReturn]:

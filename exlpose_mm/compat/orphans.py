@@ -1,10 +1,10 @@
 """No worker process outlives the one that started it."""
+
 import ctypes
 import os
 import signal
-from typing import List
 
-_PARENT: List[int] = []
+_PARENT: list[int] = []
 
 
 def end_with_parent() -> None:

@@ -2,9 +2,10 @@
 
 Without this MMPose's reader would fail far from the cause, or leave people out without a word.
 """
+
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.fileio import load
@@ -14,12 +15,13 @@ from exlpose_mm.datasets.files import DatasetError
 
 SCHEMA = dict(
     images=dict(id=Integral, file_name=str, width=Real, height=Real),
-    annotations=dict(id=Integral, image_id=Integral, category_id=Integral))
+    annotations=dict(id=Integral, image_id=Integral, category_id=Integral),
+)
 LARGEST = 20
 """Times the frame's sides that a box may have: the crop of a larger one would not fit into memory."""
 
 
-def check_annotations(path: str, joints: int, unlabelled: bool = False) -> Dict[str, Tuple[int, int]]:
+def check_annotations(path: str, joints: int, unlabelled: bool = False) -> dict[str, tuple[int, int]]:
     """Raise unless a COCO annotation file is whole, and the people in it can be used.
 
     Annotations of other categories are not looked at. People without labelled joints, who are left out, and crowds may
@@ -49,7 +51,7 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> Dict[
     return {image['file_name']: (image['width'], image['height']) for image in content['images']}
 
 
-def _load(path: str) -> Dict[str, list]:
+def _load(path: str) -> dict[str, list]:
     try:
         content = load(path)
     except ValueError as error:
@@ -61,19 +63,23 @@ def _load(path: str) -> Dict[str, list]:
         for number, entry in enumerate(entries):
             wrong = [key for key, kind_of in keys.items() if not isinstance(entry.get(key), kind_of)]
             if wrong:
-                raise DatasetError(f'{path} is no COCO annotation file: number {number} of its {kind} has the '
-                                   f'{wrong[0]} {entry.get(wrong[0])!r}')
+                raise DatasetError(
+                    f'{path} is no COCO annotation file: number {number} of its {kind} has the '
+                    f'{wrong[0]} {entry.get(wrong[0])!r}'
+                )
     return content
 
 
 def _check_unique(path: str, what: str, values: Iterable) -> None:
     twice = [value for value, count in Counter(values).items() if count > 1]
     if twice:
-        raise DatasetError(f'{path}: {len(twice)} duplicates: the {what} {twice[0]!r} is there more than once; '
-                           'all but one would be lost or count twice')
+        raise DatasetError(
+            f'{path}: {len(twice)} duplicates: the {what} {twice[0]!r} is there more than once; '
+            'all but one would be lost or count twice'
+        )
 
 
-def person_problem(person: dict, image: Optional[dict], joints: int, unlabelled: bool = False) -> Optional[str]:
+def person_problem(person: dict, image: dict | None, joints: int, unlabelled: bool = False) -> str | None:
     """What is wrong with an annotation of an image (None if it is not listed); None if nothing is."""
     if image is None:
         return f'is of the image {person["image_id"]!r}, which the file does not list'
@@ -96,7 +102,7 @@ def person_problem(person: dict, image: Optional[dict], joints: int, unlabelled:
     return box_problem(person, size)
 
 
-def box_problem(person: dict, size: Sequence[float]) -> Optional[str]:
+def box_problem(person: dict, size: Sequence[float]) -> str | None:
     """What is wrong with the ``bbox`` of a person or a detection in a frame of this size (w, h); None if nothing is."""
     size = np.asarray(size)
     box = _numbers(person.get('bbox'), (2, 2))
@@ -112,7 +118,7 @@ def box_problem(person: dict, size: Sequence[float]) -> Optional[str]:
     return None
 
 
-def people_of(content: dict, path: str) -> List[dict]:
+def people_of(content: dict, path: str) -> list[dict]:
     """Annotations of the category of people; all of a file that lists no categories.
 
     Raises:
@@ -135,11 +141,13 @@ def person_category(categories: Sequence[dict], path: str) -> dict:
     for found in (named, jointed, categories):
         if len(found) == 1 and 'id' in found[0]:
             return found[0]
-    raise DatasetError(f"{path}: which category are people? None, or more than one, is called 'person': "
-                       f'{[category.get("name") for category in categories]}')
+    raise DatasetError(
+        f"{path}: which category are people? None, or more than one, is called 'person': "
+        f'{[category.get("name") for category in categories]}'
+    )
 
 
-def _numbers(values, shape) -> Optional[np.ndarray]:
+def _numbers(values, shape) -> np.ndarray | None:
     """Finite numbers of a shape, or None."""
     try:
         array = np.reshape(values, shape).astype(float)

@@ -1,5 +1,7 @@
 """Collating in the loader's worker."""
-from typing import Any, Optional, Sequence
+
+from collections.abc import Sequence
+from typing import Any
 
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import FUNCTIONS
@@ -52,7 +54,7 @@ def stack_views(samples: Sequence[dict]) -> dict:
     return dict(batch, inputs=stacked if isinstance(inputs, dict) else stacked['images'])
 
 
-def _stacked(images: Sequence[Optional[Tensor]]) -> Images:
+def _stacked(images: Sequence[Tensor | None]) -> Images:
     some = some_images(images)
     kinds = {(image.shape, image.dtype) for image in some.images}
     # In a worker, into the memory that it shares with the training process.

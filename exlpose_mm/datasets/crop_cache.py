@@ -3,14 +3,15 @@
 One LMDB file holds, for each person, the pixels of both lightings that the data set's pipeline can
 read, and the sums of the others, so that means over the whole frame stay what they are.
 """
+
 from __future__ import annotations
 
 import json
 import os
 import os.path as osp
 import random
-from functools import lru_cache
-from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -80,8 +81,10 @@ class CropCache:
             for person in people:
                 problem = _problem(_read_note(txn, self._key(person)), person, transforms)
                 if problem:
-                    raise CropCacheError(f'{self.path}: {problem} ({person["img_path"]}, box '
-                                         f'{person["bbox"][0].tolist()}); run tools/cache_crops.py again')
+                    raise CropCacheError(
+                        f'{self.path}: {problem} ({person["img_path"]}, box '
+                        f'{person["bbox"][0].tolist()}); run tools/cache_crops.py again'
+                    )
 
     def load(self, person: dict) -> dict:
         """Frames of the original size, zero outside the region.
@@ -108,14 +111,15 @@ class CropCache:
         return _key(person, self.data_root)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reader(path: str) -> lmdb.Environment:
     """One in a process, as LMDB wants it."""
     try:
         return lmdb.open(path, subdir=False, readonly=True, lock=False)
     except lmdb.Error as error:
-        raise CropCacheError(f'{path} is no crop cache, or a damaged one: {error}; delete it and run '
-                             'tools/cache_crops.py') from error
+        raise CropCacheError(
+            f'{path} is no crop cache, or a damaged one: {error}; delete it and run tools/cache_crops.py'
+        ) from error
 
 
 # Nor does it want one from before a fork.
@@ -123,8 +127,9 @@ if hasattr(os, 'register_at_fork'):
     os.register_at_fork(before=_reader.cache_clear)
 
 
-def build(dataset, path: str, workers: int = 0,
-          progress: Callable[[int], object] = lambda count: None) -> Tuple[int, List[str]]:
+def build(
+    dataset, path: str, workers: int = 0, progress: Callable[[int], object] = lambda count: None
+) -> tuple[int, list[str]]:
     """Write every person of a data set, except those that are there already and up to date.
 
     What was written stays when the process is killed, and the next call goes on.
@@ -156,8 +161,11 @@ def build(dataset, path: str, workers: int = 0,
         _reader.cache_clear()
         with lmdb.open(path, subdir=False, map_size=SMALLEST) as env:
             with env.begin() as txn:
-                missing = [person for person in people if _problem(
-                    _read_note(txn, _key(person, dataset.data_root)), person, transforms)]
+                missing = [
+                    person
+                    for person in people
+                    if _problem(_read_note(txn, _key(person, dataset.data_root)), person, transforms)
+                ]
             frames = _Frames(missing, transforms, dataset.data_root)
             bar, made, problems = progress(len(frames)), 0, []
             end_with_parent()
@@ -185,17 +193,29 @@ def verify(dataset, path: str, samples: int = 32) -> int:
     indices = np.unique(np.linspace(0, len(dataset) - 1, samples).astype(int))
     for index in indices:
         person = dataset.get_data_info(index)
-        whole, cached = (_seeded(dataset.pipeline, {**dataset.get_data_info(index), **more}, index)
-                         for more in ({}, cache.load(person)))
+        whole, cached = (
+            _seeded(dataset.pipeline, {**dataset.get_data_info(index), **more}, index)
+            for more in ({}, cache.load(person))
+        )
         if not _equal(whole['inputs'], cached['inputs']):
-            raise CropCacheError(f'{path}: a training sample of {person["img_path"]} differs from one of the whole '
-                                 'frame: a step of the pipeline reads more than the person\'s region, or changes '
-                                 'the image before it is cropped; mend its method `reach` or do without a cache')
+            raise CropCacheError(
+                f'{path}: a training sample of {person["img_path"]} differs from one of the whole '
+                "frame: a step of the pipeline reads more than the person's region, or changes "
+                'the image before it is cropped; mend its method `reach` or do without a cache'
+            )
     return len(indices)
 
 
-HARMLESS = (LoadImage, RandomFlip, GetBBoxCenterScale, RandomBBoxTransform, AddMomentumView, TagLighting, ScaleToMean,
-            AntiAlias)
+HARMLESS = (
+    LoadImage,
+    RandomFlip,
+    GetBBoxCenterScale,
+    RandomBBoxTransform,
+    AddMomentumView,
+    TagLighting,
+    ScaleToMean,
+    AntiAlias,
+)
 """Steps before the crop that read no more of a frame than the crop does, or take ``lost_sums`` into account."""
 
 
@@ -219,8 +239,10 @@ def reach(transforms: Sequence[BaseTransform], person: dict) -> np.ndarray:
         elif isinstance(step, RandomBBoxTransform):
             draws = step
         elif not isinstance(step, HARMLESS):
-            raise CropCacheError(f'{type(step).__name__} stands before the crop and may read the whole frame: do without '
-                                 'a crop cache, or give it a method `reach`')
+            raise CropCacheError(
+                f'{type(step).__name__} stands before the crop and may read the whole frame: do without '
+                'a crop cache, or give it a method `reach`'
+            )
         if isinstance(step, CROPS):
             low, high = zip(*corners)
             return np.array([np.min(low, axis=0), np.max(high, axis=0)])
@@ -228,8 +250,8 @@ def reach(transforms: Sequence[BaseTransform], person: dict) -> np.ndarray:
 
 
 def _affine_reach(person: dict, crop: TopdownAffine, draws: RandomBBoxTransform) -> np.ndarray:
-    factor = max([*draws.scale_factor] * (draws.scale_prob > 0) + [1.] * (draws.scale_prob < 1))
-    turn = np.deg2rad(draws.rotate_factor) if draws.rotate_prob > 0 else 0.
+    factor = max([*draws.scale_factor] * (draws.scale_prob > 0) + [1.0] * (draws.scale_prob < 1))
+    turn = np.deg2rad(draws.rotate_factor) if draws.rotate_prob > 0 else 0.0
     shift = person['bbox_scale'][0] * draws.shift_factor * (draws.shift_prob > 0)
     largest = {**person, 'bbox_scale': person['bbox_scale'] * np.float32(factor)}
     width, height = affine_box(largest, crop)
@@ -241,8 +263,8 @@ def _affine_reach(person: dict, crop: TopdownAffine, draws: RandomBBoxTransform)
 class _Frames:
     """For each image of some people: what to write of them, and what was wrong."""
 
-    def __init__(self, people: List[dict], transforms: Sequence[BaseTransform], data_root: str) -> None:
-        images: Dict[str, List[dict]] = {}
+    def __init__(self, people: list[dict], transforms: Sequence[BaseTransform], data_root: str) -> None:
+        images: dict[str, list[dict]] = {}
         for person in people:
             images.setdefault(person['img_path'], []).append(person)
         self.images, self.transforms, self.data_root = list(images.values()), transforms, data_root
@@ -250,7 +272,7 @@ class _Frames:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Tuple[List[Tuple[bytes, bytes]], str]:
+    def __getitem__(self, index: int) -> tuple[list[tuple[bytes, bytes]], str]:
         cv2.setNumThreads(0)
         people = self.images[index]
         try:
@@ -262,21 +284,27 @@ class _Frames:
         images = images if isinstance(images, list) else [images]
         return [entry for person in people for entry in self._entries(person, images, files)], ''
 
-    def _entries(self, person: dict, images: List[np.ndarray], files: list) -> Iterator[Tuple[bytes, bytes]]:
+    def _entries(self, person: dict, images: list[np.ndarray], files: list) -> Iterator[tuple[bytes, bytes]]:
         needed = reach(self.transforms, person)
         rows, columns = cut_at_frame(needed, images[0])
         crops = np.stack([image[rows, columns] for image in images])
         names = LIGHTINGS if 'well_lit_path' in person else [person['lighting']]
-        sums = {name: (channel_sums(image) - channel_sums(crop)).tolist()
-                for name, image, crop in zip(names, images, crops)}
-        note = dict(region=[[columns.start, rows.start], [columns.stop, rows.stop]], reach=needed.tolist(),
-                    shape=images[0].shape[:2], files=files, lost_sums=sums)
+        sums = {
+            name: (channel_sums(image) - channel_sums(crop)).tolist() for name, image, crop in zip(names, images, crops)
+        }
+        note = dict(
+            region=[[columns.start, rows.start], [columns.stop, rows.stop]],
+            reach=needed.tolist(),
+            shape=images[0].shape[:2],
+            files=files,
+            lost_sums=sums,
+        )
         key = _key(person, self.data_root)
         yield b'crops ' + key, crops.tobytes()
         yield b'note ' + key, json.dumps(note).encode()
 
 
-def _write(env: lmdb.Environment, entries: List[Tuple[bytes, bytes]]) -> None:
+def _write(env: lmdb.Environment, entries: list[tuple[bytes, bytes]]) -> None:
     while entries:
         try:
             with env.begin(write=True) as txn:
@@ -287,7 +315,7 @@ def _write(env: lmdb.Environment, entries: List[Tuple[bytes, bytes]]) -> None:
             env.set_mapsize(2 * env.info()['map_size'])
 
 
-def _problem(note: Optional[dict], person: dict, transforms: Sequence[BaseTransform]) -> str:
+def _problem(note: dict | None, person: dict, transforms: Sequence[BaseTransform]) -> str:
     """What is wrong with a cached person; empty if nothing."""
     if note is None:
         return 'no crop of this person'
@@ -307,16 +335,16 @@ def _key(person: dict, data_root: str) -> bytes:
     return f'{path[-400:]} {person["bbox"][0].tolist()}'.encode()[-500:]
 
 
-def _read_note(txn: lmdb.Transaction, key: bytes) -> Optional[dict]:
+def _read_note(txn: lmdb.Transaction, key: bytes) -> dict | None:
     note = txn.get(b'note ' + key)
     return None if note is None else json.loads(bytes(note))
 
 
-def _stamps(person: dict) -> List[List[int]]:
+def _stamps(person: dict) -> list[list[int]]:
     return [_stamp(person[key]) for key in PATHS if key in person]
 
 
-def _stamp(path: str) -> List[int]:
+def _stamp(path: str) -> list[int]:
     status = os.stat(path)
     return [status.st_size, status.st_mtime_ns]
 

@@ -3,9 +3,10 @@
 The releases unpack into several folder layouts; files are found in each of them where they
 are. Legend of shapes: K = 14 joints.
 """
+
 import os.path as osp
 from numbers import Integral, Real
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 import numpy as np
 from mmengine.fileio import load
@@ -33,8 +34,15 @@ from exlpose_mm.datasets.files import (
 from exlpose_mm.joints import METAINFO
 from exlpose_mm.lighting import LIGHTINGS
 
-__all__ = ['METAINFO', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'DatasetError', 'MissingFileError',
-           'PairingError', 'find_annotation']
+__all__ = [
+    'METAINFO',
+    'ExLPoseDataset',
+    'ExLPoseOCNDataset',
+    'DatasetError',
+    'MissingFileError',
+    'PairingError',
+    'find_annotation',
+]
 
 
 IMAGE_DIRS = ('', 'ExLPose', 'ExLPose-OCN', 'ExLPose-OC')
@@ -42,12 +50,6 @@ PAIR_FILE = 'brightPath2darkPath.txt'
 OCN_SPLITS = ('A7M3', 'RICOH3')
 TURNING = ('color', 'grayscale')
 """Ways of loading in which mmcv turns an image by its EXIF data."""
-
-
-
-
-
-
 
 
 def _check_detections(bbox_file: str, ann_file: str) -> None:
@@ -63,16 +65,19 @@ def _check_detections(bbox_file: str, ann_file: str) -> None:
     ids = [detection['image_id'] for detection in detections]
     unknown = [i for i in ids if not isinstance(i, Integral) or i not in sizes]
     if unknown:
-        raise DatasetError(f'{bbox_file}: {len(unknown)} image ids, such as {unknown[0]!r}, are not in '
-                           f'{ann_file}; make it from the same annotation file')
+        raise DatasetError(
+            f'{bbox_file}: {len(unknown)} image ids, such as {unknown[0]!r}, are not in '
+            f'{ann_file}; make it from the same annotation file'
+        )
     for number, detection in enumerate(detections):
         problem = detection['category_id'] == 1 and (
-            box_problem(detection, sizes[detection['image_id']]) or _score_problem(detection['score']))
+            box_problem(detection, sizes[detection['image_id']]) or _score_problem(detection['score'])
+        )
         if problem:
             raise DatasetError(f'{bbox_file}: detection {number} {problem}; leave it out')
 
 
-def _score_problem(score: Any) -> Optional[str]:
+def _score_problem(score: Any) -> str | None:
     number = isinstance(score, Real) and np.isfinite(score)
     return None if number and score > 0 else f'has the score {score!r}, not a positive number'
 
@@ -122,18 +127,20 @@ class ExLPoseDataset(BaseCocoStyleDataset):
 
     METAINFO: dict = METAINFO
 
-    def __init__(self,
-                 lighting: str = 'paired',
-                 ann_file: str = 'ExLPose_train_LL.json',
-                 data_root: Optional[str] = 'data/ExLPose',
-                 split: Optional[str] = None,
-                 pair_file: Optional[str] = None,
-                 unlabelled: bool = False,
-                 crop_cache: Optional[str] = None,
-                 data_prefix: dict = dict(img=''),
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        lighting: str = 'paired',
+        ann_file: str = 'ExLPose_train_LL.json',
+        data_root: str | None = 'data/ExLPose',
+        split: str | None = None,
+        pair_file: str | None = None,
+        unlabelled: bool = False,
+        crop_cache: str | None = None,
+        data_prefix: dict = dict(img=''),
+        **kwargs,
+    ) -> None:
         if lighting not in ('paired', *LIGHTINGS):
-            raise DatasetError(f"unknown lighting {lighting!r}; use one of {('paired', *LIGHTINGS)}")
+            raise DatasetError(f'unknown lighting {lighting!r}; use one of {("paired", *LIGHTINGS)}')
         self.lighting = lighting
         self.split = split or self._default_split(ann_file)
         self.pair_file = pair_file
@@ -172,8 +179,10 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     def _check_not_turned(self) -> None:
         for path in sorted({self.get_data_info(i)['img_path'] for i in range(len(self))}):
             if is_turned(path):
-                raise DatasetError(f'LoadImage would turn {path} by the orientation in its EXIF data, but not its '
-                                   'labels: put LoadLabelledImage in its place')
+                raise DatasetError(
+                    f'LoadImage would turn {path} by the orientation in its EXIF data, but not its '
+                    'labels: put LoadLabelledImage in its place'
+                )
 
     def prepare_data(self, idx: int) -> dict:
         """Run the pipeline on a person, whose pixels may come from the crop cache."""
@@ -182,7 +191,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         person = self.get_data_info(idx)
         return self.pipeline({**person, **self.crop_cache.load(person), 'dataset': self})
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Load annotations or detections, and find the image files of each.
 
         Returns:
@@ -196,8 +205,9 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         finally:
             self.data_prefix = prefix
         if not data_list:
-            raise DatasetError(f'{self.ann_file} has no person with a labelled joint; with unlabelled=True '
-                               'boxes suffice')
+            raise DatasetError(
+                f'{self.ann_file} has no person with a labelled joint; with unlabelled=True boxes suffice'
+            )
         images = self._find_images({info['img_path']: sizes[info['img_path']] for info in data_list})
         for info in data_list:
             info.update(images[info['img_path']], split=self.split)
@@ -205,11 +215,11 @@ class ExLPoseDataset(BaseCocoStyleDataset):
                 info['bbox_file'] = self.bbox_file
         return data_list
 
-    def _load_detection_results(self) -> List[dict]:
+    def _load_detection_results(self) -> list[dict]:
         _check_detections(self.bbox_file, self.ann_file)
         return super()._load_detection_results()
 
-    def parse_data_info(self, raw_data_info: dict) -> Optional[dict]:
+    def parse_data_info(self, raw_data_info: dict) -> dict | None:
         """Parse an annotation; None if it is of no person, or has no labelled joint, but ought to."""
         annotation, joints = raw_data_info['raw_ann_info'], self.metainfo['num_keypoints']
         if not people_of(dict(self.coco.dataset, annotations=[annotation]), self.ann_file):
@@ -225,8 +235,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         labelled, visible = (np.float32(visibility > level) for level in (0, 1))
         info['bbox'] = bbox_xywh2xyxy(np.float32(annotation['bbox'])[None])  # MMPose's loses edge pixels
         info['num_keypoints'] = int(labelled.sum())
-        info['keypoints_visible'] = (
-            labelled if self.test_mode else np.stack([labelled, visible], axis=-1))
+        info['keypoints_visible'] = labelled if self.test_mode else np.stack([labelled, visible], axis=-1)
         return info
 
     def _is_valid_instance(self, data_info: dict) -> bool:
@@ -234,7 +243,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         joints = dict(num_keypoints=1, keypoints=np.ones(1)) if self.unlabelled else {}
         return super()._is_valid_instance({**data_info, **joints})
 
-    def _find_images(self, sizes: Dict[str, Tuple[int, int]]) -> Dict[str, dict]:
+    def _find_images(self, sizes: dict[str, tuple[int, int]]) -> dict[str, dict]:
         """Map the file names of the annotation file, given with their sizes, to the path keys of a sample."""
         finder = ImageFinder(self._image_bases(), self._find_pair_file())
         found, errors = {}, []
@@ -250,7 +259,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             raise type(errors[0])(f'{self.ann_file}: {errors[0]}{more}')
         return found
 
-    def _find_image(self, finder: ImageFinder, name: str, size: Tuple[int, int]) -> dict:
+    def _find_image(self, finder: ImageFinder, name: str, size: tuple[int, int]) -> dict:
         if self.lighting != 'paired':
             path = finder.find(name, self.lighting)
             check_annotated_size(path, size)
@@ -261,13 +270,12 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         check_annotated_size(low_light, size)
         return dict(img_path=low_light, well_lit_path=well_lit)
 
-    def _image_bases(self) -> List[str]:
+    def _image_bases(self) -> list[str]:
         if not self._searches_images:
             return [self.data_prefix['img']]
-        return [*(osp.join(self.data_root or '', folder) for folder in IMAGE_DIRS),
-                osp.dirname(self.ann_file)]
+        return [*(osp.join(self.data_root or '', folder) for folder in IMAGE_DIRS), osp.dirname(self.ann_file)]
 
-    def _find_pair_file(self) -> Optional[str]:
+    def _find_pair_file(self) -> str | None:
         places = [osp.join(self.data_root or '', self.pair_file or PAIR_FILE), self.pair_file or '']
         for place in places:
             if osp.isfile(place):
@@ -295,13 +303,14 @@ class ExLPoseOCNDataset(ExLPoseDataset):
         DatasetError: As :class:`ExLPoseDataset`, or if ``ann_file`` names no camera.
     """
 
-    def __init__(self,
-                 ann_file: str = 'ExLPose-OC_test_A7M3.json',
-                 data_root: Optional[str] = 'data/ExLPose',
-                 split: Optional[str] = None,
-                 **kwargs) -> None:
-        super().__init__(
-            lighting='low_light', ann_file=ann_file, data_root=data_root, split=split, **kwargs)
+    def __init__(
+        self,
+        ann_file: str = 'ExLPose-OC_test_A7M3.json',
+        data_root: str | None = 'data/ExLPose',
+        split: str | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(lighting='low_light', ann_file=ann_file, data_root=data_root, split=split, **kwargs)
 
     def _default_split(self, ann_file: str) -> str:
         for split in OCN_SPLITS:

@@ -3,20 +3,27 @@
 People have the releases in several folder layouts, and files of several naming habits; all
 of them are read where they are.
 """
+
 import os
 import os.path as osp
 import re
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple
 
 from PIL import ExifTags, Image
 
 from exlpose_mm.lighting import LIGHTINGS
 
 FOLDERS = dict(zip(LIGHTINGS, ('dark', 'bright')))
-ANNOTATION_DIRS = ('', *(f'{top}{sub}' for top in ('Annotations', 'annotations')
-                         for sub in ('', '/ExLPose', '/ExLPose-OCN', '/ExLPose-OC')))
+ANNOTATION_DIRS = (
+    '',
+    *(
+        f'{top}{sub}'
+        for top in ('Annotations', 'annotations')
+        for sub in ('', '/ExLPose', '/ExLPose-OCN', '/ExLPose-OC')
+    ),
+)
 LONG_SPLITS = {'LL-A': 'LL-All', 'LL-N': 'LL-Normal', 'LL-H': 'LL-Hard', 'LL-E': 'LL-Extreme'}
 SHORT_SPLITS = {long: short for short, long in LONG_SPLITS.items()}
 
@@ -33,7 +40,7 @@ class PairingError(DatasetError):
     """An image has no partner, more than one, or one of another size."""
 
 
-def find_annotation(data_root: Optional[str], ann_file: str) -> str:
+def find_annotation(data_root: str | None, ann_file: str) -> str:
     """Return the path of an annotation file in any of the known layouts.
 
     A path that exists as given wins. Otherwise the file's name, or its other spelling
@@ -54,16 +61,21 @@ def find_annotation(data_root: Optional[str], ann_file: str) -> str:
     for place in places:
         if osp.isfile(place):
             return place
-    raise MissingFileError(f'no annotation file {ann_file!r}; looked for:\n  '
-                           + '\n  '.join(dict.fromkeys(places))
-                           + '\nSet data_root to the folder that holds the data set.')
+    raise MissingFileError(
+        f'no annotation file {ann_file!r}; looked for:\n  '
+        + '\n  '.join(dict.fromkeys(places))
+        + '\nSet data_root to the folder that holds the data set.'
+    )
 
 
-def _aliases(name: str) -> List[str]:
+def _aliases(name: str) -> list[str]:
     stem, extension = osp.splitext(name)
     head, _, split = stem.rpartition('_')
-    other_head = (head.replace('ExLPose-OC_', 'ExLPose-OCN_') if 'ExLPose-OC_' in head
-                  else head.replace('ExLPose-OCN_', 'ExLPose-OC_'))
+    other_head = (
+        head.replace('ExLPose-OC_', 'ExLPose-OCN_')
+        if 'ExLPose-OC_' in head
+        else head.replace('ExLPose-OCN_', 'ExLPose-OC_')
+    )
     other_split = SHORT_SPLITS.get(split) or LONG_SPLITS.get(split, split)
     names = [f'{h}_{s}{extension}' for h in (head, other_head) for s in (split, other_split)]
     return list(dict.fromkeys([name, *names]))
@@ -73,7 +85,7 @@ _WORD = re.compile(r'^(.*)_(bright|dark)(?=[_.])')
 _GAIN = re.compile(r'_gain_-?\d+(\.\d+)?')
 
 
-def name_lighting(file_name: str) -> Optional[str]:
+def name_lighting(file_name: str) -> str | None:
     """Return the lighting that an image's name, or else its folder, tells; None if neither."""
     folder, name = osp.split(file_name)
     match = _WORD.match(name)
@@ -89,7 +101,7 @@ def pair_key(name: str) -> str:
     return _GAIN.sub('_gain_*', _WORD.sub(r'\1_*', osp.basename(name)))
 
 
-def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
+def read_pair_file(path: str) -> dict[tuple[str, str], set[str]]:
     """Read ``brightPath2darkPath.txt``.
 
     Returns:
@@ -104,22 +116,22 @@ def read_pair_file(path: str) -> Dict[Tuple[str, str], Set[str]]:
             try:
                 line = content.decode('utf-8-sig' if number == 1 else 'utf-8')
             except UnicodeDecodeError as error:
-                raise DatasetError(f'{path}, line {number} is not UTF-8: {error}; save the file in this '
-                                   'encoding') from error
+                raise DatasetError(
+                    f'{path}, line {number} is not UTF-8: {error}; save the file in this encoding'
+                ) from error
             names = line.split()
             if not names:
                 continue
             swapped = any(name_lighting(name) == other for name, other in zip(names, LIGHTINGS))
             if len(names) != 2 or swapped:
-                raise DatasetError(f'{path}, line {number}: expected "<bright path> <dark path>", '
-                                   f'got {line.strip()!r}')
+                raise DatasetError(f'{path}, line {number}: expected "<bright path> <dark path>", got {line.strip()!r}')
             bright, dark = (osp.basename(name) for name in names)
             listed[bright, 'low_light'].add(dark)
             listed[dark, 'well_lit'].add(bright)
     return dict(listed)
 
 
-def path_parts(file_name: str) -> List[str]:
+def path_parts(file_name: str) -> list[str]:
     """Split a relative path; raise :class:`DatasetError` if it leads out of its folder.
 
     Links on the disk are followed: whoever unpacked the data made or accepted them, unlike what a file says.
@@ -134,25 +146,28 @@ def check_sizes(low_light: str, well_lit: str) -> None:
     """Raise :class:`PairingError` if two images differ in size; reads headers only."""
     sizes = [image_size(path) for path in (low_light, well_lit)]
     if sizes[0] != sizes[1]:
-        raise PairingError(f'the images of a pair differ in size (w, h): {low_light} {sizes[0]}, '
-                           f'{well_lit} {sizes[1]}')
+        raise PairingError(f'the images of a pair differ in size (w, h): {low_light} {sizes[0]}, {well_lit} {sizes[1]}')
 
 
-def check_annotated_size(path: str, size: Tuple[int, int]) -> None:
+def check_annotated_size(path: str, size: tuple[int, int]) -> None:
     """Raise :class:`DatasetError` unless an image has the annotated width and height; reads its header only.
 
     So does a TIFF file with an orientation, which OpenCV turns whatever it is asked.
     """
     found = image_size(path)
     if path.lower().endswith(('.tif', '.tiff')) and is_turned(path):
-        raise DatasetError(f'{path} is a TIFF file with an orientation, which OpenCV would turn, but not its labels: '
-                           'write its pixels as PNG')
+        raise DatasetError(
+            f'{path} is a TIFF file with an orientation, which OpenCV would turn, but not its labels: '
+            'write its pixels as PNG'
+        )
     if found != tuple(size):
-        raise DatasetError(f'{path} is {found[0]} x {found[1]} pixels, annotated as {size[0]} x {size[1]}: joints and '
-                           'boxes would lie elsewhere; take the images that the annotation file is of')
+        raise DatasetError(
+            f'{path} is {found[0]} x {found[1]} pixels, annotated as {size[0]} x {size[1]}: joints and '
+            'boxes would lie elsewhere; take the images that the annotation file is of'
+        )
 
 
-def image_size(path: str) -> Tuple[int, int]:
+def image_size(path: str) -> tuple[int, int]:
     """Width and height, by the file's header.
 
     Raises:
@@ -166,8 +181,9 @@ def image_size(path: str) -> Tuple[int, int]:
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise DatasetError(f'{path} is not a readable image: {error}') from error
     if deep:
-        raise DatasetError(f'{path} has more than 8 bits a channel, and only the upper 8 would be kept: write it '
-                           'as 8 bits')
+        raise DatasetError(
+            f'{path} has more than 8 bits a channel, and only the upper 8 would be kept: write it as 8 bits'
+        )
     return size
 
 
@@ -199,7 +215,7 @@ class ImageFinder:
             name. Images it does not list are paired by their names.
     """
 
-    def __init__(self, bases: Sequence[str], pair_file: Optional[str] = None) -> None:
+    def __init__(self, bases: Sequence[str], pair_file: str | None = None) -> None:
         self.bases = list(dict.fromkeys(osp.normpath(base) for base in bases))
         self.listed = read_pair_file(pair_file) if pair_file else {}
         self.index = lru_cache(maxsize=None)(self._index)
@@ -215,8 +231,11 @@ class ImageFinder:
         parts = path_parts(file_name)
         if name_lighting(file_name) not in (None, lighting):
             return self.partner(file_name, lighting)
-        names = [file_name, osp.join(FOLDERS[lighting], file_name)] if len(parts) == 1 else [
-            file_name, file_name.removeprefix('PID_'), f'PID_{file_name}']
+        names = (
+            [file_name, osp.join(FOLDERS[lighting], file_name)]
+            if len(parts) == 1
+            else [file_name, file_name.removeprefix('PID_'), f'PID_{file_name}']
+        )
         places = [osp.join(base, name) for base in self.bases for name in dict.fromkeys(names)]
         for place in places:
             if osp.isfile(place):
@@ -234,15 +253,13 @@ class ImageFinder:
         wanted = sorted(listed) if listed else [pair_key(name)]
         found = sorted(listed) if listed else sorted(by_key[wanted[0]])
         if len(found) > 1:
-            raise PairingError(f'{file_name}: its {FOLDERS[lighting]} partner is ambiguous: '
-                               + ', '.join(found))
+            raise PairingError(f'{file_name}: its {FOLDERS[lighting]} partner is ambiguous: ' + ', '.join(found))
         if not found or found[0] not in by_name:
             places = ', '.join(osp.join(base, FOLDERS[lighting]) for base in self.bases)
-            raise PairingError(f'{file_name}: no {FOLDERS[lighting]} partner: looked for '
-                               f'{wanted[0]} in {places}')
+            raise PairingError(f'{file_name}: no {FOLDERS[lighting]} partner: looked for {wanted[0]} in {places}')
         return by_name[found[0]]
 
-    def _index(self, lighting: str) -> Tuple[Dict[str, str], Dict[str, Set[str]]]:
+    def _index(self, lighting: str) -> tuple[dict[str, str], dict[str, set[str]]]:
         """Paths by file name, and file names by pair key, of the images of one lighting."""
         by_name, by_key = {}, defaultdict(set)
         for base in self.bases:

@@ -1,8 +1,9 @@
 """Checks an unpacked ExLPose before a training run meets what is wrong with it."""
+
 import os.path as osp
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from mmengine.fileio import load
@@ -15,9 +16,10 @@ from exlpose_mm.datasets.transforms.loading import ImageError, load_image
 @dataclass(frozen=True)
 class Known:
     """What is published of an annotation file: images, and people with and without joints."""
+
     ann_file: str
     images: int
-    people: Optional[int] = None
+    people: int | None = None
 
 
 RELEASE = (
@@ -38,25 +40,33 @@ class Report:
         images, people (int): What is there.
         problems (list[str]): One line for each.
     """
+
     known: Known
     images: int = 0
     people: int = 0
-    problems: List[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def row(self) -> str:
         """A line of the summary."""
-        def count(found: int, known: Optional[int]) -> str:
+
+        def count(found: int, known: int | None) -> str:
             return f'{found}' if known in (None, found) else f'{found} (not {known})'
 
-        return (f'{self.known.ann_file:<24}{count(self.images, self.known.images):>16}'
-                f'{count(self.people, self.known.people):>20}{len(self.problems):>10}')
+        return (
+            f'{self.known.ann_file:<24}{count(self.images, self.known.images):>16}'
+            f'{count(self.people, self.known.people):>20}{len(self.problems):>10}'
+        )
 
 
 HEADER = f'{"":<24}{"images":>16}{"people":>20}{"problems":>10}'
 
 
-def check_release(root: str, workers: int = 4, release: Tuple[Known, ...] = RELEASE,
-                  progress: Callable[[int], object] = lambda count: None) -> List[Report]:
+def check_release(
+    root: str,
+    workers: int = 4,
+    release: tuple[Known, ...] = RELEASE,
+    progress: Callable[[int], object] = lambda count: None,
+) -> list[Report]:
     """Look at every annotation, partner and pixel of a data set on disk.
 
     Counted are images and people; looked for are images without a partner, with several, or
@@ -81,8 +91,11 @@ def check_release(root: str, workers: int = 4, release: Tuple[Known, ...] = RELE
         try:
             tasks += [(report, *task) for task in _tasks(root, report)]
         except (DatasetError, OSError, ValueError, KeyError, TypeError) as error:
-            report.problems.append(str(error) if isinstance(error, DatasetError) else
-                                   f'{known.ann_file} is no COCO annotation file: {error!r}')
+            report.problems.append(
+                str(error)
+                if isinstance(error, DatasetError)
+                else f'{known.ann_file} is no COCO annotation file: {error!r}'
+            )
     bar = progress(len(tasks))
     with ThreadPoolExecutor(workers) as pool:
         for (report, *_), problems in zip(tasks, pool.map(lambda task: _look(*task[1:]), tasks)):
@@ -92,13 +105,12 @@ def check_release(root: str, workers: int = 4, release: Tuple[Known, ...] = RELE
     return reports
 
 
-def complete(reports: List[Report]) -> bool:
+def complete(reports: list[Report]) -> bool:
     """Whether every count is as published and nothing is wrong."""
-    return not any(r.problems or r.images != r.known.images or r.known.people not in (None, r.people)
-                   for r in reports)
+    return not any(r.problems or r.images != r.known.images or r.known.people not in (None, r.people) for r in reports)
 
 
-def _tasks(root: str, report: Report) -> List[Tuple[str, str, tuple, List[dict]]]:
+def _tasks(root: str, report: Report) -> list[tuple[str, str, tuple, list[dict]]]:
     """The pairs of an annotation file, their annotated size (w, h), and their people."""
     path = find_annotation(root, report.known.ann_file)
     dataset = ExLPoseDataset('low_light', path, root, lazy_init=True)
@@ -124,10 +136,10 @@ def _tasks(root: str, report: Report) -> List[Tuple[str, str, tuple, List[dict]]
     return tasks
 
 
-def _look(low_light: str, well_lit: str, annotated: tuple, people: List[dict]) -> List[str]:
+def _look(low_light: str, well_lit: str, annotated: tuple, people: list[dict]) -> list[str]:
     """What is wrong with a pair and its people."""
-    sizes: Dict[str, Tuple[int, int]] = {}
-    means: Dict[str, float] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    means: dict[str, float] = {}
     problems = []
     for path in (low_light, well_lit):
         try:
@@ -137,20 +149,29 @@ def _look(low_light: str, well_lit: str, annotated: tuple, people: List[dict]) -
         except ImageError as error:
             problems.append(_short(error))
     if len(set(sizes.values())) > 1:
-        problems.append('the images of a pair differ in size (w, h): '
-                        + ', '.join(f'{path} {size}' for path, size in sizes.items()))
+        problems.append(
+            'the images of a pair differ in size (w, h): ' + ', '.join(f'{path} {size}' for path, size in sizes.items())
+        )
     if len(means) > 1 and means[low_light] > means[well_lit]:
-        problems.append(f'the images of a pair seem to be exchanged: {low_light} is brighter (mean '
-                        f'{means[low_light]:.1f}) than {well_lit} ({means[well_lit]:.1f})')
-    problems += ['{} is {} x {} pixels, annotated as {} x {}'.format(path, *size, *annotated)
-                 for path, size in list(sizes.items())[:1] if size != annotated]
+        problems.append(
+            f'the images of a pair seem to be exchanged: {low_light} is brighter (mean '
+            f'{means[low_light]:.1f}) than {well_lit} ({means[well_lit]:.1f})'
+        )
+    problems += [
+        '{} is {} x {} pixels, annotated as {} x {}'.format(path, *size, *annotated)
+        for path, size in list(sizes.items())[:1]
+        if size != annotated
+    ]
     for size in list(sizes.values())[:1]:
-        problems += [f'{osp.basename(low_light)}: person {p.get("id")}: {what}' for p in people
-                     for what in _wrong_with(p, np.array(size))]
+        problems += [
+            f'{osp.basename(low_light)}: person {p.get("id")}: {what}'
+            for p in people
+            for what in _wrong_with(p, np.array(size))
+        ]
     return problems
 
 
-def _wrong_with(person: dict, size: np.ndarray) -> List[str]:
+def _wrong_with(person: dict, size: np.ndarray) -> list[str]:
     try:
         corner, extent = np.reshape(person['bbox'], (2, 2)).astype(float)
         joints = np.reshape(person['keypoints'], (14, 3)).astype(float)

@@ -11,9 +11,10 @@ checkpoint, whose place in the data mmengine finds by loading again what was see
 ``randomness = dict(deterministic=True)`` is needed too, as far as its operators know it; :class:`ReseedHook` then sets
 the environment variable that cuBLAS wants.
 """
+
 import hashlib
 import random
-from typing import Iterator, List, Optional, Sequence, Tuple, Type
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ def seed_generators(*entropy: int) -> int:
     return torch_seed
 
 
-class SeededBatch(List[int]):
+class SeededBatch(list[int]):
     """Indices of a batch's samples. Iterating over them seeds the generators before each.
 
     So torch's loader, which does that and nothing else, loads every sample with the random numbers of its own,
@@ -61,7 +62,7 @@ class SeededBatch(List[int]):
             np.random.set_state(kept[1])
             torch.set_rng_state(kept[2])
 
-    def __reduce__(self) -> Tuple[Type['SeededBatch'], Tuple[List[int], Tuple[int, ...]]]:
+    def __reduce__(self) -> tuple[type['SeededBatch'], tuple[list[int], tuple[int, ...]]]:
         # A list's own way is to iterate. torch's loader pickles in a thread, beside the main one's random numbers.
         return type(self), (self[:], self.entropy)
 
@@ -88,13 +89,13 @@ class SeededBatchSampler(BatchSampler):
         ValueError: If there is no seed.
     """
 
-    def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool = False,
-                 seed: Optional[int] = None) -> None:
+    def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool = False, seed: int | None = None) -> None:
         super().__init__(sampler, batch_size, drop_last)
         self.seed = getattr(sampler, 'seed', None) if seed is None else seed
         if self.seed is None:
-            raise ValueError(f'SeededBatchSampler: {type(sampler).__name__} has no seed; say '
-                             'batch_sampler=dict(..., seed=0)')
+            raise ValueError(
+                f'SeededBatchSampler: {type(sampler).__name__} has no seed; say batch_sampler=dict(..., seed=0)'
+            )
         self._passes = 0
 
     def __iter__(self) -> Iterator[SeededBatch]:
@@ -102,5 +103,3 @@ class SeededBatchSampler(BatchSampler):
         self._passes += 1
         for number, batch in enumerate(super().__iter__()):
             yield SeededBatch(batch, (self.seed, epoch, number))
-
-

@@ -1,5 +1,7 @@
 """Models and data sets of configs, without downloads."""
-from typing import Any, Callable
+
+from collections.abc import Callable
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -36,8 +38,9 @@ def build_dataset(config: Config, **pack):
         config (Config): Is not changed.
         **pack: Further arguments of every ``PackPairedInputs`` in it.
     """
-    dataset = change_dicts(config.train_dataloader.dataset.to_dict(),
-                           lambda d: {**d, **pack} if d.get('type') == 'PackPairedInputs' else d)
+    dataset = change_dicts(
+        config.train_dataloader.dataset.to_dict(), lambda d: {**d, **pack} if d.get('type') == 'PackPairedInputs' else d
+    )
     with DefaultScope.overwrite_default_scope('mmpose'):
         return DATASETS.build(dataset)
 

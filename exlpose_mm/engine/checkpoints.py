@@ -4,15 +4,17 @@ A pickle runs code by naming a callable. What MMEngine writes into a checkpoint 
 importing this module lets MMEngine load local files and downloads with these names and no others, with
 ``weights_only=True`` where torch can be told of them (2.6 and later), by an unpickler of the same effect elsewhere.
 """
+
 import codecs
 import os
 import os.path as osp
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -24,7 +26,7 @@ from mmengine.utils import digit_version
 
 from exlpose_mm import writing
 
-StateDict = Dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 MAX_LISTED = 10
 
 
@@ -39,20 +41,23 @@ def _statistic(owner: type, name: str) -> Callable:
     return getattr(owner, name)
 
 
-SAFE: Dict[str, Callable] = {
+SAFE: dict[str, Callable] = {
     'builtins.getattr': _statistic,
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
     'numpy.ndarray': np.ndarray,
     'numpy.dtype': np.dtype,
-    **{f'numpy.{core}.multiarray.{function.__name__}': function for core in ('core', '_core')
-       for function in (np.zeros(0).__reduce__()[0], np.float64().__reduce__()[0])},
-    **{f'numpy.dtypes.{kind.__name__}': kind for kind in {type(np.dtype(code)) for code in '?bhilqBHILQefdSU'}}
+    **{
+        f'numpy.{core}.multiarray.{function.__name__}': function
+        for core in ('core', '_core')
+        for function in (np.zeros(0).__reduce__()[0], np.float64().__reduce__()[0])
+    },
+    **{f'numpy.dtypes.{kind.__name__}': kind for kind in {type(np.dtype(code)) for code in '?bhilqBHILQefdSU'}},
 }
 """What MMEngine's checkpoints name beside tensors and plain data: NumPy's arrays, and histories of log values."""
-TENSORS: Dict[str, Callable] = {
+TENSORS: dict[str, Callable] = {
     'collections.OrderedDict': OrderedDict,
     'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
-    'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter
+    'torch._utils._rebuild_parameter': torch._utils._rebuild_parameter,
 }
 """What tensors and parameters name."""
 
@@ -81,7 +86,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
 
 
 @CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
-def load_from_http(filename: str, map_location: Any = None, model_dir: Optional[str] = None) -> dict:
+def load_from_http(filename: str, map_location: Any = None, model_dir: str | None = None) -> dict:
     """In place of MMEngine's function of this name: the download is read as a local file is.
 
     Raises:
@@ -101,7 +106,7 @@ def _download(address: str, path: Path) -> None:
         torch.hub.download_url_to_file(address, str(path), progress=os.isatty(0))
 
 
-def load_weights(source: Union[str, Path]) -> StateDict:
+def load_weights(source: str | Path) -> StateDict:
     """The state dict of any checkpoint, whatever else is in it; see :class:`WeightsPickle`.
 
     Raises:
@@ -110,7 +115,7 @@ def load_weights(source: Union[str, Path]) -> StateDict:
     return read_checkpoint(source, pickle_module=WeightsPickle, weights_only=False)['state_dict']
 
 
-def keep_weights(source: Union[str, Path], target: Union[str, Path]) -> None:
+def keep_weights(source: str | Path, target: str | Path) -> None:
     """Write a checkpoint of another's tensors alone, without running code from it.
 
     Raises:
@@ -120,7 +125,7 @@ def keep_weights(source: Union[str, Path], target: Union[str, Path]) -> None:
     save_checkpoint(dict(state_dict=tensors), target)
 
 
-def read_checkpoint(path: Union[str, Path], **kwargs) -> dict:
+def read_checkpoint(path: str | Path, **kwargs) -> dict:
     """``torch.load`` on the CPU of a file that ``torch.save`` wrote, with every failure as one error.
 
     Raises:
@@ -135,7 +140,7 @@ def read_checkpoint(path: Union[str, Path], **kwargs) -> dict:
 
 
 @contextmanager
-def _explained(path: Union[str, Path]) -> Iterator[None]:
+def _explained(path: str | Path) -> Iterator[None]:
     try:
         yield
     except (CheckpointError, torch.cuda.OutOfMemoryError):
@@ -146,7 +151,8 @@ def _explained(path: Union[str, Path]) -> Iterator[None]:
         raise CheckpointError(
             f'{path} is refused: it is damaged, or holds more than tensors, plain data and what MMEngine writes '
             f'({_reason(error)}). Its tensors alone can be had without running code from it: python -c "from '
-            f"exlpose_mm.engine.checkpoints import keep_weights; keep_weights({str(path)!r}, 'weights.pth')\"") from error
+            f"exlpose_mm.engine.checkpoints import keep_weights; keep_weights({str(path)!r}, 'weights.pth')\""
+        ) from error
 
 
 def _reason(error: Exception) -> str:
@@ -196,7 +202,7 @@ class SafePickle:
             return SafePickle.ALLOWED[full]
 
 
-def _check_archive(path: Union[str, Path]) -> None:
+def _check_archive(path: str | Path) -> None:
     """Raise :class:`CheckpointError` unless the file is a plain archive of ``torch.save``.
 
     ``torch.load`` hands TorchScript archives and files of older formats to other readers,
@@ -210,18 +216,24 @@ def _check_archive(path: Union[str, Path]) -> None:
         raise CheckpointError(
             f'{path} is no checkpoint as torch.save writes it since version 1.6: it is something '
             'else, a TorchScript archive or of the older format; the last, if you trust it, can '
-            'be loaded and saved again')
+            'be loaded and saved again'
+        )
 
 
-def differences(state_dict: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> Dict[str, List[str]]:
+def differences(state_dict: Mapping[str, Any], shapes: Mapping[str, torch.Size]) -> dict[str, list[str]]:
     """Keys of a state dict that are ``unknown``, ``missing`` or ``of another shape`` (said in brackets)."""
-    found = {key: value.shape if isinstance(value, torch.Tensor) else type(value).__name__
-             for key, value in state_dict.items()}
+    found = {
+        key: value.shape if isinstance(value, torch.Tensor) else type(value).__name__
+        for key, value in state_dict.items()
+    }
     return {
         'unknown': [str(key) for key in found if key not in shapes],
         'missing': [key for key in shapes if key not in found],
-        'of another shape': [f'{key} ({_text(found[key])}, not {_text(shape)})'
-                             for key, shape in shapes.items() if found.get(key, shape) != shape]
+        'of another shape': [
+            f'{key} ({_text(found[key])}, not {_text(shape)})'
+            for key, shape in shapes.items()
+            if found.get(key, shape) != shape
+        ],
     }
 
 
@@ -230,7 +242,7 @@ def listed(problems: Mapping[str, Sequence[str]]) -> str:
     return '\n  '.join(f'{len(keys)} {kind}: {_listed(keys)}' for kind, keys in problems.items() if keys)
 
 
-def _text(shape: Union[torch.Size, str]) -> str:
+def _text(shape: torch.Size | str) -> str:
     return shape if isinstance(shape, str) else 'x'.join(map(str, shape)) or 'scalar'
 
 
@@ -238,7 +250,7 @@ def _listed(keys: Sequence[str]) -> str:
     return ', '.join(keys[:MAX_LISTED]) + (', ...' if len(keys) > MAX_LISTED else '')
 
 
-def save_checkpoint(checkpoint: dict, path: Union[str, Path]) -> dict:
+def save_checkpoint(checkpoint: dict, path: str | Path) -> dict:
     """Write a checkpoint whole or not at all, and return it.
 
     Raises:

@@ -3,8 +3,9 @@
 MMEngine loads what fits and prints the rest as a warning; a test of another model's checkpoint
 then ends with the numbers of random weights.
 """
+
 import re
-from typing import Dict, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -12,8 +13,13 @@ from exlpose_mm.engine.checkpoints import CheckpointError, differences, listed, 
 from exlpose_mm.engine.official_checkpoints import PARTS
 from exlpose_mm.lighting import LIGHTINGS, lsbn_layers
 
-TRAINING_ONLY = ('momentum_teacher.', 'head.well_lit_teacher.', 'head.distillation.', 'head.adversary.',
-                 'data_preprocessor.')
+TRAINING_ONLY = (
+    'momentum_teacher.',
+    'head.well_lit_teacher.',
+    'head.distillation.',
+    'head.adversary.',
+    'data_preprocessor.',
+)
 """Parts of the state dict that only training needs."""
 NOT_NEEDED = re.compile('|'.join(map(re.escape, TRAINING_ONLY)) + r'|.*num_batches_tracked$')
 
@@ -56,9 +62,7 @@ def load_fitting(model: nn.Module, path: str) -> None:
     model.load_state_dict({re.sub(r'^module\.', '', key): value for key, value in weights.items()}, strict=False)
 
 
-
-
-def _spread(model: nn.Module, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+def _spread(model: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Entries of plain batch norms, where the model has LSBN, as it would load them."""
     layers = {id(layer) for layer in lsbn_layers(model)}
     names = {name for name, module in model.named_modules() if id(module) in layers}
@@ -70,14 +74,18 @@ def _spread(model: nn.Module, state_dict: Dict[str, Tensor]) -> Dict[str, Tensor
     return spread
 
 
-def _advice(model: nn.Module, found: Mapping[str, Tensor], problems: Dict[str, list]) -> str:
+def _advice(model: nn.Module, found: Mapping[str, Tensor], problems: dict[str, list]) -> str:
     official = tuple(prefix.removeprefix('module.') for prefix in PARTS)
     if any(key.startswith(official) for key in found):
         return ", but of the official code's; tools/convert_official.py makes it ours:"
     if any('.bns.' in key for key in problems['unknown']) and not lsbn_layers(model):
-        return (': it has LSBN, the model plain batch norms; test it with its own config, or make it plain by '
-                'tools/deploy.py:')
+        return (
+            ': it has LSBN, the model plain batch norms; test it with its own config, or make it plain by '
+            'tools/deploy.py:'
+        )
     if problems['of another shape'] and not problems['missing']:
-        return (': the layers are there, but in other sizes, as with another number of joints; use the config it '
-                'was trained with:')
+        return (
+            ': the layers are there, but in other sizes, as with another number of joints; use the config it '
+            'was trained with:'
+        )
     return '; use the config it was trained with, or `pretrained` for the weights of a backbone:'

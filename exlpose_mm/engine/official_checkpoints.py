@@ -4,9 +4,11 @@ The official file (``.pth.tar``) is ``{'epoch', 'state_dict', 'optimizer'}`` of 
 ``DataParallel`` model. Both networks name their layers alike below the three parts in
 :data:`PARTS`, so only the parts are renamed and every tensor stays bit for bit.
 """
-from functools import lru_cache
+
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any, Dict, Mapping, Union
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -34,13 +36,13 @@ CONFIG = 'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py'
 PARTS = {
     'module.resnet_lsbn.': 'backbone.',
     'module.global_net.': 'head.head.global_net.',
-    'module.refine_net.': 'head.head.refine_net.'
+    'module.refine_net.': 'head.head.refine_net.',
 }
 """Prefix of the official keys to prefix of ours."""
 OFFICIAL_PARTS = {ours: theirs for theirs, ours in PARTS.items()}
 
 
-def from_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
+def from_official(source: str | Path, target: str | Path) -> dict:
     """Convert a checkpoint of the official code to one of ours.
 
     The result holds ``state_dict`` and ``meta`` (``epoch``, ``dataset_meta``) and loads
@@ -65,7 +67,7 @@ def from_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
     return save_checkpoint(dict(meta=meta, state_dict=_rename(state_dict, PARTS)), target)
 
 
-def to_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
+def to_official(source: str | Path, target: str | Path) -> dict:
     """Convert one of our checkpoints, trained or converted, to the official code's form.
 
     The result is ``{'epoch', 'state_dict'}``, which is what the official code tests with.
@@ -90,8 +92,8 @@ def to_official(source: Union[str, Path], target: Union[str, Path]) -> dict:
     return save_checkpoint(dict(epoch=_epoch(ours.get('meta')), state_dict=state_dict), target)
 
 
-@lru_cache(maxsize=None)
-def model_shapes() -> Dict[str, torch.Size]:
+@cache
+def model_shapes() -> dict[str, torch.Size]:
     """Names and shapes in the state dict of :data:`CONFIG`'s model; allocates no weights."""
     config = Config.fromfile(CONFIGS / CONFIG)
     config.model.backbone.init_cfg = None
@@ -100,21 +102,26 @@ def model_shapes() -> Dict[str, torch.Size]:
     return {name: value.shape for name, value in model.state_dict().items()}
 
 
-def _checked_state_dict(path: Union[str, Path], checkpoint: dict,
-                        shapes: Mapping[str, torch.Size]) -> StateDict:
+def _checked_state_dict(path: str | Path, checkpoint: dict, shapes: Mapping[str, torch.Size]) -> StateDict:
     """Return the state dict if it has exactly these keys and shapes."""
     state_dict = checkpoint['state_dict']
     problems = listed(differences(state_dict, shapes))
     if problems:
-        raise CheckpointError(f'{path} does not fit the model of {CONFIG}; is it of another '
-                              f'network, or meant for the other direction?\n  {problems}')
+        raise CheckpointError(
+            f'{path} does not fit the model of {CONFIG}; is it of another '
+            f'network, or meant for the other direction?\n  {problems}'
+        )
     return state_dict
 
 
-def _rename(entries: Mapping[str, Any], prefixes: Mapping[str, str]) -> Dict[str, Any]:
+def _rename(entries: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
     """Exchange the prefixes of the keys; every key has one of them."""
-    return {prefixes[old] + key[len(old):]: value for key, value in entries.items()
-            for old in prefixes if key.startswith(old)}
+    return {
+        prefixes[old] + key[len(old) :]: value
+        for key, value in entries.items()
+        for old in prefixes
+        if key.startswith(old)
+    }
 
 
 def _epoch(holder: Any) -> int:

@@ -3,9 +3,11 @@
 ``--cfg-options data_root=DIR`` would change a variable that the config has used already, and so nothing. Here the
 places are set that a variable is about, in any config: shipped, written to a work dir, deployed, or of stock MMPose.
 """
+
 import inspect
 import os
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 from unittest.mock import patch
 
 from mmengine.config import Config
@@ -15,8 +17,16 @@ from mmpose.registry import HOOKS
 
 VARIABLES = ('data_root', 'pretrained')
 """What may be said, as ``NAME=VALUE`` or by the environment variable of the name in capitals."""
-READ = {*inspect.signature(Runner.__init__).parameters, 'preprocess_cfg', 'model_wrapper_cfg', 'sync_bn', 'compile',
-        'find_unused_parameters', 'activation_checkpointing', 'efficient_conv_bn_eval'}
+READ = {
+    *inspect.signature(Runner.__init__).parameters,
+    'preprocess_cfg',
+    'model_wrapper_cfg',
+    'sync_bn',
+    'compile',
+    'find_unused_parameters',
+    'activation_checkpointing',
+    'efficient_conv_bn_eval',
+}
 """Parts of a config that MMPose's scripts read. The others are variables, which the config has used when it is read."""
 
 
@@ -24,7 +34,7 @@ class ConfigError(ValueError):
     """An option would change nothing in a config, or it is not clear what."""
 
 
-def load_config(path: str, **variables: Optional[str]) -> Config:
+def load_config(path: str, **variables: str | None) -> Config:
     """Read a config, with the data root and the backbone's checkpoint that were asked for.
 
     Args:
@@ -48,7 +58,7 @@ def load_config(path: str, **variables: Optional[str]) -> Config:
     return config
 
 
-def take_variables(argv: Iterable[str]) -> Tuple[List[str], Dict[str, str]]:
+def take_variables(argv: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     """Take ``NAME=VALUE`` of :data:`VARIABLES` out of a command line's ``--cfg-options``.
 
     Returns:
@@ -65,9 +75,11 @@ def take_variables(argv: Iterable[str]) -> Tuple[List[str], Dict[str, str]]:
             variables[name] = value
             continue
         if inside and equals and name.partition('.')[0] not in READ:
-            raise ConfigError(f'--cfg-options {argument} would change nothing: nothing reads '
-                              f'{name.partition(".")[0]!r}, which is misspelt, or a variable that the config has used '
-                              'already; set the places where its value is')
+            raise ConfigError(
+                f'--cfg-options {argument} would change nothing: nothing reads '
+                f'{name.partition(".")[0]!r}, which is misspelt, or a variable that the config has used '
+                'already; set the places where its value is'
+            )
         rest.append(argument)
     return _without_empty_options(rest), variables
 
@@ -76,12 +88,15 @@ def _split_options(argv: Iterable[str]) -> Iterator[str]:
     """``--cfg-options=A=B`` as two arguments."""
     for argument in argv:
         option, equals, value = argument.partition('=')
-        yield from (option, value) if equals and option == '--cfg-options' else (argument, )
+        yield from (option, value) if equals and option == '--cfg-options' else (argument,)
 
 
-def _without_empty_options(argv: List[str]) -> List[str]:
-    return [argument for argument, following in zip(argv, [*argv[1:], '--'])
-            if argument != '--cfg-options' or not following.startswith('--')]
+def _without_empty_options(argv: list[str]) -> list[str]:
+    return [
+        argument
+        for argument, following in zip(argv, [*argv[1:], '--'])
+        if argument != '--cfg-options' or not following.startswith('--')
+    ]
 
 
 def _set(config: Config, name: str, value: str) -> None:
@@ -90,40 +105,46 @@ def _set(config: Config, name: str, value: str) -> None:
         return
     if len(places) != 1:
         found = f'{len(places)} that differ: {", ".join(sorted(places))}' if places else 'none'
-        raise ConfigError(f'{config.filename}: {name}={value} would have to be put in place of one {_MEANT[name]}, but '
-                          f'there are {found}; set the places by their own names')
-    old, = places
+        raise ConfigError(
+            f'{config.filename}: {name}={value} would have to be put in place of one {_MEANT[name]}, but '
+            f'there are {found}; set the places by their own names'
+        )
+    (old,) = places
 
     def change(text: str) -> str:
         inside = text.startswith(f'{old.rstrip("/")}/') and name == 'data_root'
-        rest = text[len(old.rstrip('/')) + 1:]
+        rest = text[len(old.rstrip('/')) + 1 :]
         return os.path.join(value, rest) if inside else value if text == old else text
 
     for part in _parts(config, name):
         config[part] = _map(config[part], change)
 
 
-def _parts(config: Config, name: str) -> List[str]:
+def _parts(config: Config, name: str) -> list[str]:
     if name == 'pretrained':
         return [part for part in ('model', 'pretrained') if part in config]
     return [part for part in config if part.endswith(('_dataloader', '_evaluator', 'data_root'))]
 
 
-def _data_roots(config: Config) -> Set[str]:
-    return {value for part in _parts(config, 'data_root') for key, value in _items(config[part])
-            if key == 'data_root' and value is not None}
+def _data_roots(config: Config) -> set[str]:
+    return {
+        value
+        for part in _parts(config, 'data_root')
+        for key, value in _items(config[part])
+        if key == 'data_root' and value is not None
+    }
 
 
-def _checkpoints(config: Config) -> Set[str]:
+def _checkpoints(config: Config) -> set[str]:
     backbone = config.get('model', {}).get('backbone', {})
     return {value for key, value in _items(backbone) if key == 'checkpoint'}
 
 
-_PLACES: Dict[str, Callable[[Config], Set[str]]] = dict(data_root=_data_roots, pretrained=_checkpoints)
+_PLACES: dict[str, Callable[[Config], set[str]]] = dict(data_root=_data_roots, pretrained=_checkpoints)
 _MEANT = dict(data_root='data_root of data sets and metrics', pretrained='checkpoint in the init_cfg of its backbone')
 
 
-def _items(node: Any) -> Iterator[Tuple[str, Any]]:
+def _items(node: Any) -> Iterator[tuple[str, Any]]:
     """Keys and values of nested dicts and lists."""
     if isinstance(node, dict):
         yield from node.items()
@@ -178,4 +199,5 @@ class VariablesHook(Hook):
                 raise ConfigError(
                     f'{name}={value} changes nothing here: the config has used another, '
                     f'{sorted(_PLACES[name](config))}; use `mim train exlpose_mm` or `mim test exlpose_mm`, or set the '
-                    f'environment variable {name.upper()}')
+                    f'environment variable {name.upper()}'
+                )

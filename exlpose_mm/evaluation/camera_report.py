@@ -1,8 +1,9 @@
 """How like its camera the simulated one is."""
+
 import os
 import os.path as osp
+from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Dict, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -13,8 +14,7 @@ from exlpose_mm.camera.simulation import Camera
 from exlpose_mm.visualization import contact_sheet, lift
 
 
-def write_report(folder: str, frames: Dict[str, np.ndarray], cameras: Sequence[Camera],
-                 seed: int = 0) -> str:
+def write_report(folder: str, frames: dict[str, np.ndarray], cameras: Sequence[Camera], seed: int = 0) -> str:
     """Compare real frames and their retakes: ``camera.md``, ``camera.json`` and ``camera.jpg``.
 
     Args:
@@ -30,33 +30,41 @@ def write_report(folder: str, frames: Dict[str, np.ndarray], cameras: Sequence[C
     tables = {name: (measure(frames[name]), measure(retakes[name])) for name in frames}
     accuracy = judge([*frames.values()], [*retakes.values()])
     os.makedirs(folder, exist_ok=True)
-    text = (f'{_markdown(tables)}\nReal and simulated patches that a logistic regression tells apart: '
-            f'{accuracy:.0%} (50% is perfect)\n')
+    text = (
+        f'{_markdown(tables)}\nReal and simulated patches that a logistic regression tells apart: '
+        f'{accuracy:.0%} (50% is perfect)\n'
+    )
     with open(osp.join(folder, 'camera.md'), 'w', encoding='utf-8') as file:
         file.write(text)
-    rows = {osp.basename(name): dict(zip(('real', 'simulated'), table), camera=asdict(camera))
-            for (name, table), camera in zip(tables.items(), cameras)}
-    dump(dict(judge=accuracy, seed=seed, frames=rows),
-         osp.join(folder, 'camera.json'), indent=1)
+    rows = {
+        osp.basename(name): dict(zip(('real', 'simulated'), table), camera=asdict(camera))
+        for (name, table), camera in zip(tables.items(), cameras)
+    }
+    dump(dict(judge=accuracy, seed=seed, frames=rows), osp.join(folder, 'camera.json'), indent=1)
     pairs = [np.hstack([lift(_middle(frames[name])), lift(_middle(retakes[name]))]) for name in frames]
     sheet = contact_sheet(pairs, ('real, lifted', 'simulated, lifted'))
     cv2.imwrite(osp.join(folder, 'camera.jpg'), sheet)
     return text
 
 
-def _middle(frame: np.ndarray, size: Tuple[int, int] = (480, 270)) -> np.ndarray:
+def _middle(frame: np.ndarray, size: tuple[int, int] = (480, 270)) -> np.ndarray:
     left, top = (max((whole - part) // 2, 0) for whole, part in zip(frame.shape[1::-1], size))
-    return frame[top:top + size[1], left:left + size[0]]
+    return frame[top : top + size[1], left : left + size[0]]
 
 
-def _markdown(tables: Dict[str, Tuple[Dict[str, float], Dict[str, float]]]) -> str:
+def _markdown(tables: dict[str, tuple[dict[str, float], dict[str, float]]]) -> str:
     head = ['| |', '|---|']
     for number, _ in enumerate(tables, 1):
         head[0] += f' real {number} | simulated | ratio |'
         head[1] += '--:|--:|--:|'
     lines = [f'{number}: {osp.basename(name)}\n' for number, name in enumerate(tables, 1)]
     names = next(iter(tables.values()))[0]
-    rows = [f'| {name} |' + ''.join(
-        f' {real[name]:.3g} | {simulated[name]:.3g} | {simulated[name] / max(real[name], 1e-9):.2f} |'
-        for real, simulated in tables.values()) for name in names]
+    rows = [
+        f'| {name} |'
+        + ''.join(
+            f' {real[name]:.3g} | {simulated[name]:.3g} | {simulated[name] / max(real[name], 1e-9):.2f} |'
+            for real, simulated in tables.values()
+        )
+        for name in names
+    ]
     return '\n'.join([*lines, *head, *rows, ''])

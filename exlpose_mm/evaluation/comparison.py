@@ -4,9 +4,10 @@ Intervals tell what other test images would change: AP is computed again over re
 the images, the same ones for each result. What another training run would change is not in
 them; give several runs as ``NAME@1``, ``NAME@2`` ... for their mean and standard deviation.
 """
+
 import os.path as osp
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ class ComparisonError(ValueError):
     """Results that cannot be compared: equal names, other images, or a bad option."""
 
 
-def read_results(sources: Sequence[str]) -> Dict[str, Results]:
+def read_results(sources: Sequence[str]) -> dict[str, Results]:
     """Read results given as ``[NAME[:ROW]=]PATH``; those of one name are joined.
 
     Args:
@@ -59,12 +60,11 @@ def find_results(path: str) -> str:
     tables = [*folder.glob('table.json'), *sorted(folder.glob('*/table.json'))]
     scalars = [file for file in sorted(folder.glob('*/*.json')) if file.stem == file.parent.name]
     if not tables and not scalars:
-        raise ResultsError(f'no table.json and no <timestamp>/<timestamp>.json in {path}; test '
-                           'a model first')
+        raise ResultsError(f'no table.json and no <timestamp>/<timestamp>.json in {path}; test a model first')
     return str((tables or scalars)[-1])
 
 
-def parse_source(source: str) -> Tuple[str, str, str]:
+def parse_source(source: str) -> tuple[str, str, str]:
     """Name, row of plain MMPose's ``coco``, and path of ``[NAME[:ROW]=]PATH``."""
     label, path = split_name(source)
     if label is not None:
@@ -78,17 +78,18 @@ def parse_source(source: str) -> Tuple[str, str, str]:
 def _join(name: str, first: Results, second: Results) -> Results:
     twice = [row for row in first.rows if row in second.rows]
     if twice:
-        raise ComparisonError(f'{name!r} has {", ".join(twice)} twice; tell the results apart: '
-                              'NAME=PATH')
+        raise ComparisonError(f'{name!r} has {", ".join(twice)} twice; tell the results apart: NAME=PATH')
     try:
         people = People.join([first.people, second.people])
     except PeopleError as error:
         raise ComparisonError(f'{name!r}: {error}') from error
-    return Results(rows={**first.rows, **second.rows},
-                   boxes=', '.join(dict.fromkeys([first.boxes, second.boxes])),
-                   means={**first.means, **second.means},
-                   matches={**first.matches, **second.matches},
-                   people=people)
+    return Results(
+        rows={**first.rows, **second.rows},
+        boxes=', '.join(dict.fromkeys([first.boxes, second.boxes])),
+        means={**first.means, **second.means},
+        matches={**first.matches, **second.matches},
+        people=people,
+    )
 
 
 class Comparison:
@@ -108,11 +109,9 @@ class Comparison:
             positive, or two results have a row that was not tested on the same images and people.
     """
 
-    def __init__(self,
-                 results: Dict[str, Results],
-                 baseline: Optional[str] = None,
-                 resamples: int = 1000,
-                 seed: int = 0) -> None:
+    def __init__(
+        self, results: dict[str, Results], baseline: str | None = None, resamples: int = 1000, seed: int = 0
+    ) -> None:
         if baseline is not None and baseline not in results:
             raise ComparisonError(f'no result is named {baseline!r}, only {tuple(results)}')
         if resamples < 1:
@@ -127,22 +126,30 @@ class Comparison:
         self.samples = {name: self._bootstrap(result) for name, result in results.items()}
 
     def _check_images(self, row: str) -> None:
-        tested = {name: result.matches[row] for name, result in self.results.items()
-                  if row in result.matches}
+        tested = {name: result.matches[row] for name, result in self.results.items() if row in result.matches}
         first = next(iter(tested), None)
         for name, matches in tested.items():
-            if not (np.array_equal(matches.images, tested[first].images)
-                    and np.array_equal(matches.people, tested[first].people)):
-                raise ComparisonError(f'{row} of {first!r} and of {name!r} are not of the same '
-                                      'images and people; test both on the same annotation file')
+            if not (
+                np.array_equal(matches.images, tested[first].images)
+                and np.array_equal(matches.people, tested[first].people)
+            ):
+                raise ComparisonError(
+                    f'{row} of {first!r} and of {name!r} are not of the same '
+                    'images and people; test both on the same annotation file'
+                )
 
-    def _bootstrap(self, result: Results) -> Dict[str, np.ndarray]:
+    def _bootstrap(self, result: Results) -> dict[str, np.ndarray]:
         """AP of each row in each resample, (resamples,)."""
         samples = {
             row: result.matches[row].bootstrap(self.resamples, seed=(self.seed, number))
-            for number, row in enumerate(self.rows) if row in result.matches}
-        means = {row: np.mean([samples[part] for part in parts], axis=0)
-                 for row, parts in result.means.items() if all(part in samples for part in parts)}
+            for number, row in enumerate(self.rows)
+            if row in result.matches
+        }
+        means = {
+            row: np.mean([samples[part] for part in parts], axis=0)
+            for row, parts in result.means.items()
+            if all(part in samples for part in parts)
+        }
         return {**samples, **means}
 
     def ap(self, name: str, row: str) -> float:
@@ -153,7 +160,7 @@ class Comparison:
         """Return the two ends of AP's interval; nan if unknown."""
         return _interval(self.samples[name].get(row))
 
-    def difference(self, name: str, row: str) -> Tuple[float, float, float]:
+    def difference(self, name: str, row: str) -> tuple[float, float, float]:
         """Return AP minus the baseline's and the two ends of its interval; nan if unknown."""
         ours, theirs = (self.samples[key].get(row) for key in (name, self.baseline))
         low, high = _interval(None if ours is None or theirs is None else ours - theirs)
@@ -166,9 +173,9 @@ class Comparison:
         return len(rivals) > 1 and percent[name] == max(rivals)
 
     @property
-    def trainings(self) -> Dict[str, List[str]]:
+    def trainings(self) -> dict[str, list[str]]:
         """Names of the results that are trainings of one thing: those that agree up to the last ``@``."""
-        groups: Dict[str, List[str]] = {}
+        groups: dict[str, list[str]] = {}
         for name in self.results:
             groups.setdefault(name.rpartition('@')[0] or name, []).append(name)
         return groups
@@ -177,28 +184,39 @@ class Comparison:
         """Return the table of AP, and those of repeated trainings and of differences to a baseline, if any."""
         blocks = ['AP in percent, the best in bold.', markdown_table(self._ap_cells())]
         if len(self.trainings) < len(self.results):
-            blocks += ['AP over trainings: mean ± standard deviation of one training.',
-                       markdown_table(self._training_cells())]
+            blocks += [
+                'AP over trainings: mean ± standard deviation of one training.',
+                markdown_table(self._training_cells()),
+            ]
         if self.baseline is not None:
             blocks += [
                 f'AP minus that of {self.baseline}, and in brackets what 95 % of {self.resamples} '
                 'resamples of the test images span. What another training run would change is not '
-                'in it.', markdown_table(self._difference_cells())]
+                'in it.',
+                markdown_table(self._difference_cells()),
+            ]
         return '\n\n'.join(blocks) + '\n'
 
-    def _ap_cells(self) -> List[List[str]]:
-        lines = [[name, result.boxes, *(_marked(self.ap(name, row), self.is_best(name, row)) for row in self.rows)]
-                 for name, result in self.results.items()]
+    def _ap_cells(self) -> list[list[str]]:
+        lines = [
+            [name, result.boxes, *(_marked(self.ap(name, row), self.is_best(name, row)) for row in self.rows)]
+            for name, result in self.results.items()
+        ]
         return [['result', 'boxes', *self.rows], *lines]
 
-    def _training_cells(self) -> List[List[str]]:
-        lines = [[group, str(len(names)), *(_spread([self.ap(name, row) for name in names]) for row in self.rows)]
-                 for group, names in self.trainings.items()]
+    def _training_cells(self) -> list[list[str]]:
+        lines = [
+            [group, str(len(names)), *(_spread([self.ap(name, row) for name in names]) for row in self.rows)]
+            for group, names in self.trainings.items()
+        ]
         return [['result', 'trainings', *self.rows], *lines]
 
-    def _difference_cells(self) -> List[List[str]]:
-        lines = [[name, *(_signed(*self.difference(name, row)) for row in self.rows)]
-                 for name in self.results if name != self.baseline]
+    def _difference_cells(self) -> list[list[str]]:
+        lines = [
+            [name, *(_signed(*self.difference(name, row)) for row in self.rows)]
+            for name in self.results
+            if name != self.baseline
+        ]
         return [['result', *self.rows], *lines]
 
     def plot(self, path: str) -> None:
@@ -217,8 +235,9 @@ class Comparison:
         rows = [row for row in LIGHT_TO_DARK if row in self.rows] or self.rows
         for number, name in enumerate(self.results):
             places = np.arange(len(rows)) + 0.06 * (number - (len(self.results) - 1) / 2)
-            line, = axes.plot(places, [100 * self.ap(name, row) for row in rows], label=name,
-                              marker=MARKERS[number % len(MARKERS)])
+            (line,) = axes.plot(
+                places, [100 * self.ap(name, row) for row in rows], label=name, marker=MARKERS[number % len(MARKERS)]
+            )
             low, high = 100 * np.transpose([self.interval(name, row) for row in rows])
             axes.vlines(places, low, high, color=line.get_color())
         labels = [f'{LIGHT_TO_DARK[row]}\n{row}' if row in LIGHT_TO_DARK else row for row in rows]
@@ -228,7 +247,7 @@ class Comparison:
         axes.grid(axis='y', alpha=0.3)
 
 
-def _interval(samples: Optional[np.ndarray]) -> np.ndarray:
+def _interval(samples: np.ndarray | None) -> np.ndarray:
     if samples is None:
         return np.full(2, np.nan)
     return np.nanpercentile(samples, INTERVAL)

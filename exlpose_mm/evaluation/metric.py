@@ -1,10 +1,11 @@
 """Average precision of each row of the results table, from one pass over the test data."""
+
 import os.path as osp
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
 
 import numpy as np
 from mmengine.fileio import dump, load
@@ -71,33 +72,41 @@ class LightingCocoMetric(CocoMetric):
 
     default_prefix = None
 
-    def __init__(self,
-                 ann_files: Dict[str, str],
-                 data_root: Optional[str] = None,
-                 unions: Dict[str, Sequence[str]] = {'LL-A': ('LL-N', 'LL-H', 'LL-E')},
-                 means: Dict[str, Sequence[str]] = {'OCN': ('A7M3', 'RICOH3')},
-                 row_order: Sequence[str] = ROW_ORDER,
-                 table_prefix: Optional[str] = None,
-                 use_area: bool = False,
-                 iou_type: str = 'keypoints',
-                 score_mode: str = 'keypoint',
-                 nms_mode: str = 'none',
-                 prefix: Optional[str] = None,
-                 **kwargs) -> None:
+    def __init__(
+        self,
+        ann_files: dict[str, str],
+        data_root: str | None = None,
+        unions: dict[str, Sequence[str]] = {'LL-A': ('LL-N', 'LL-H', 'LL-E')},
+        means: dict[str, Sequence[str]] = {'OCN': ('A7M3', 'RICOH3')},
+        row_order: Sequence[str] = ROW_ORDER,
+        table_prefix: str | None = None,
+        use_area: bool = False,
+        iou_type: str = 'keypoints',
+        score_mode: str = 'keypoint',
+        nms_mode: str = 'none',
+        prefix: str | None = None,
+        **kwargs,
+    ) -> None:
         # BaseMetric warns of every metric without a prefix; here the row's name is one.
-        super().__init__(ann_file=None, use_area=use_area, iou_type=iou_type,
-                         score_mode=score_mode, nms_mode=nms_mode,
-                         prefix=prefix or type(self).__name__, **kwargs)
+        super().__init__(
+            ann_file=None,
+            use_area=use_area,
+            iou_type=iou_type,
+            score_mode=score_mode,
+            nms_mode=nms_mode,
+            prefix=prefix or type(self).__name__,
+            **kwargs,
+        )
         self.prefix = prefix
         # Not None: CocoMetric then leaves the ground truth to this class.
         self.coco = COCO()
         self.data_root = data_root or ''
-        self.ann_files = {split: find_annotation(data_root, path)
-                          for split, path in ann_files.items()}
-        self.ground_truths = {split: _load_ground_truth(path)
-                              for split, path in self.ann_files.items()}
-        self.sizes = {split: {image['id']: (image.get('width'), image.get('height')) for image in content['images']}
-                      for split, content in self.ground_truths.items()}
+        self.ann_files = {split: find_annotation(data_root, path) for split, path in ann_files.items()}
+        self.ground_truths = {split: _load_ground_truth(path) for split, path in self.ann_files.items()}
+        self.sizes = {
+            split: {image['id']: (image.get('width'), image.get('height')) for image in content['images']}
+            for split, content in self.ground_truths.items()
+        }
         self.unions = {name: tuple(parts) for name, parts in unions.items()}
         self.means = {name: tuple(parts) for name, parts in means.items()}
         self.row_order = tuple(row_order)
@@ -123,10 +132,15 @@ class LightingCocoMetric(CocoMetric):
         for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
             self._check_size(sample, split)
             boxes = _boxes_of(sample)
-            pred.update(split=split, boxes=boxes, category_id=1,
-                        annotation_id=sample['id'] if boxes == GROUND_TRUTH else None,
-                        lighting=sample.get('lighting') or ('well_lit' if split == 'WL' else 'low_light'),
-                        simulated=sample.get('simulated', ''), **_place(sample.get('img_path', ''), self.data_root))
+            pred.update(
+                split=split,
+                boxes=boxes,
+                category_id=1,
+                annotation_id=sample['id'] if boxes == GROUND_TRUTH else None,
+                lighting=sample.get('lighting') or ('well_lit' if split == 'WL' else 'low_light'),
+                simulated=sample.get('simulated', ''),
+                **_place(sample.get('img_path', ''), self.data_root),
+            )
 
     def _split_of(self, sample: dict) -> str:
         split = sample.get('split')
@@ -134,10 +148,13 @@ class LightingCocoMetric(CocoMetric):
             raise SplitError(
                 f'the sample {sample.get("img_path")} carries no "split": ExLPoseDataset or '
                 'SimulateLowLight sets it, and PackPairedInputs (or PackPoseInputs with "split" '
-                'in its meta_keys) hands it on')
+                'in its meta_keys) hands it on'
+            )
         if split not in self.ground_truths:
-            raise SplitError(f'no ground truth for split {split!r} of {sample.get("img_path")}: '
-                             f'ann_files has {tuple(self.ground_truths)}')
+            raise SplitError(
+                f'no ground truth for split {split!r} of {sample.get("img_path")}: '
+                f'ann_files has {tuple(self.ground_truths)}'
+            )
         return split
 
     def _check_size(self, sample: dict, split: str) -> None:
@@ -148,9 +165,10 @@ class LightingCocoMetric(CocoMetric):
             raise SplitError(
                 f'{sample.get("img_path")} was loaded with {size[0]} x {size[1]} pixels, but {self.ann_files[split]} '
                 f'annotates {annotated[0]} x {annotated[1]}: its joints lie elsewhere; take the images that the file '
-                'is of and, if they are turned by their EXIF data, LoadLabelledImage')
+                'is of and, if they are turned by their EXIF data, LoadLabelledImage'
+            )
 
-    def compute_metrics(self, results: List[Tuple[dict, dict]]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
         """Compute ``<row>/<column>`` of each row, and log and write the table.
 
         Raises:
@@ -163,17 +181,15 @@ class LightingCocoMetric(CocoMetric):
             logger = MMLogger.get_current_instance()
             logger.info(f'{table.caption}\n{text_table(table.cells())}')
             self._write(table, logger.log_file)
-        return {f'{row}/{column}': value
-                for row, values in table.rows.items() for column, value in values.items()}
+        return {f'{row}/{column}': value for row, values in table.rows.items() for column, value in values.items()}
 
     def _tabulate(self, results: list) -> Results:
         tested = {pred['split'] for pred, _ in results}
         rows, matches = {}, {}
-        for row, parts in {**self.unions, **{split: (split, ) for split in self.ann_files}}.items():
+        for row, parts in {**self.unions, **{split: (split,) for split in self.ann_files}}.items():
             if self._is_complete(row, parts, tested):
                 rows[row], matches[row] = self._evaluate_row(row, parts, results)
-        means = {row: parts for row, parts in self.means.items()
-                 if self._is_complete(row, parts, rows)}
+        means = {row: parts for row, parts in self.means.items() if self._is_complete(row, parts, rows)}
         rows.update((row, _mean([rows[part] for part in parts])) for row, parts in means.items())
         boxes = ', '.join(dict.fromkeys(pred['boxes'] for pred, _ in results))
         in_order = {row: rows[row] for row in ordered(rows, self.row_order)}
@@ -183,15 +199,14 @@ class LightingCocoMetric(CocoMetric):
         missing = [part for part in parts if part not in tested]
         known = {*self.ann_files, *self.unions}
         if missing and known.intersection(parts):
-            MMLogger.get_current_instance().info(
-                f'{row} is left out: no sample of {", ".join(missing)} was tested')
+            MMLogger.get_current_instance().info(f'{row} is left out: no sample of {", ".join(missing)} was tested')
         return not missing
 
-    def _evaluate_row(self, row: str, parts: Sequence[str],
-                      results: list) -> Tuple[Dict[str, float], Optional[Matches]]:
+    def _evaluate_row(self, row: str, parts: Sequence[str], results: list) -> tuple[dict[str, float], Matches | None]:
         ground_truth, image_ids = self._merge(parts)
-        selected = [(dict(pred, img_id=self._image_id(pred, image_ids)), gt)
-                    for pred, gt in results if pred['split'] in parts]
+        selected = [
+            (dict(pred, img_id=self._image_id(pred, image_ids)), gt) for pred, gt in results if pred['split'] in parts
+        ]
         all_rows_prefix = self.outfile_prefix
         self.outfile_prefix = all_rows_prefix and f'{all_rows_prefix}.{row}'
         try:
@@ -210,25 +225,23 @@ class LightingCocoMetric(CocoMetric):
     def _do_python_keypoint_eval(self, outfile_prefix: str) -> list:
         """Do as CocoMetric does, and keep the matches of detections and people."""
         detections = self.coco.loadRes(f'{outfile_prefix}.keypoints.json')
-        evaluation = COCOeval(self.coco, detections, self.iou_type, self.dataset_meta['sigmas'],
-                              self.use_area)
+        evaluation = COCOeval(self.coco, detections, self.iou_type, self.dataset_meta['sigmas'], self.use_area)
         evaluation.evaluate()
         evaluation.accumulate()
-        matches = Matches.of(evaluation, [self.coco.imgs[image_id]['file_name']
-                                          for image_id in evaluation.params.imgIds])
+        matches = Matches.of(
+            evaluation, [self.coco.imgs[image_id]['file_name'] for image_id in evaluation.params.imgIds]
+        )
         evaluation.summarize()
         recall = 3 if self.iou_type == 'keypoints_crowd' else 5
-        return [*zip(('AP', 'AP50', 'AP75', 'AR'), evaluation.stats[[0, 1, 2, recall]]),
-                ('matches', matches)]
+        return [*zip(('AP', 'AP50', 'AP75', 'AR'), evaluation.stats[[0, 1, 2, recall]]), ('matches', matches)]
 
-    def _image_id(self, pred: dict, image_ids: Dict[tuple, int]) -> int:
+    def _image_id(self, pred: dict, image_ids: dict[tuple, int]) -> int:
         split, image_id = pred['split'], pred['img_id']
         if (image_id, split) not in image_ids:
-            raise SplitError(f'image {image_id} of split {split!r} is not in its ground truth '
-                             f'{self.ann_files[split]}')
+            raise SplitError(f'image {image_id} of split {split!r} is not in its ground truth {self.ann_files[split]}')
         return image_ids[image_id, split]
 
-    def _merge(self, parts: Sequence[str]) -> Tuple[dict, Dict[tuple, int]]:
+    def _merge(self, parts: Sequence[str]) -> tuple[dict, dict[tuple, int]]:
         """Join the ground truths of splits under new ids.
 
         Images are numbered in the order of (id, split). Ties between scores fall in this
@@ -237,28 +250,31 @@ class LightingCocoMetric(CocoMetric):
         Returns:
             tuple: The joint ground truth, and the new id of each (image id, split).
         """
-        images = {(image['id'], split): image for split in parts
-                  for image in self.ground_truths[split]['images']}
+        images = {(image['id'], split): image for split in parts for image in self.ground_truths[split]['images']}
         image_ids = {key: number for number, key in enumerate(sorted(images), 1)}
         annotations = [
             dict(annotation, image_id=image_ids[annotation['image_id'], split])
-            for split in parts for annotation in self.ground_truths[split]['annotations']]
+            for split in parts
+            for annotation in self.ground_truths[split]['annotations']
+        ]
         joint = dict(
             images=[dict(images[key], id=number) for key, number in image_ids.items()],
-            annotations=[dict(annotation, id=number)
-                         for number, annotation in enumerate(annotations, 1)],
-            categories=self.ground_truths[parts[0]]['categories'])
+            annotations=[dict(annotation, id=number) for number, annotation in enumerate(annotations, 1)],
+            categories=self.ground_truths[parts[0]]['categories'],
+        )
         return joint, image_ids
 
-    def _mean_oks(self, parts: Sequence[str], preds: Sequence[dict]) -> Optional[float]:
+    def _mean_oks(self, parts: Sequence[str], preds: Sequence[dict]) -> float | None:
         """Mean OKS of labelled people and their own predictions; None if not top-down."""
         if not self._are_own(preds):
             return None
         own = {(pred['split'], pred['annotation_id']): pred['keypoints'][0] for pred in preds}
         similarities = [
             self._oks(own.get((split, annotation['id'])), annotation)
-            for split in parts for annotation in self.ground_truths[split]['annotations']
-            if annotation['num_keypoints'] and not annotation['iscrowd']]
+            for split in parts
+            for annotation in self.ground_truths[split]['annotations']
+            if annotation['num_keypoints'] and not annotation['iscrowd']
+        ]
         return float(np.mean(similarities)) if similarities else None
 
     def _are_own(self, preds: Sequence[dict]) -> bool:
@@ -266,24 +282,31 @@ class LightingCocoMetric(CocoMetric):
         converted = self.pred_converter or self.gt_converter
         return not converted and all(pred['annotation_id'] is not None for pred in preds)
 
-    def _people(self, preds: Sequence[dict]) -> Optional[People]:
+    def _people(self, preds: Sequence[dict]) -> People | None:
         """Labelled people who have a prediction; None if not top-down on annotated boxes."""
         if self.format_only or not self._are_own(preds):
             return None
         own = {(pred['split'], pred['annotation_id']): pred for pred in preds}
         entries = [
-            dict({key: pred[key] for key in ('split', 'lighting', 'data_root', 'image', 'simulated', 'annotation_id')},
-                 image_id=annotation['image_id'], box=annotation['bbox'], keypoints=pred['keypoints'][0, :, :2],
-                 scores=pred['keypoint_scores'][0], labels=np.reshape(annotation['keypoints'], (-1, 3)),
-                 oks=self._oks(pred['keypoints'][0], annotation))
-            for split in self.ann_files for annotation in self.ground_truths[split]['annotations']
+            dict(
+                {key: pred[key] for key in ('split', 'lighting', 'data_root', 'image', 'simulated', 'annotation_id')},
+                image_id=annotation['image_id'],
+                box=annotation['bbox'],
+                keypoints=pred['keypoints'][0, :, :2],
+                scores=pred['keypoint_scores'][0],
+                labels=np.reshape(annotation['keypoints'], (-1, 3)),
+                oks=self._oks(pred['keypoints'][0], annotation),
+            )
+            for split in self.ann_files
+            for annotation in self.ground_truths[split]['annotations']
             for pred in [own.get((split, annotation['id']))]
-            if pred and annotation['num_keypoints'] and not annotation['iscrowd']]
+            if pred and annotation['num_keypoints'] and not annotation['iscrowd']
+        ]
         names = self.dataset_meta['keypoint_id2name']
         joints = [names[index] for index in range(len(names))]
         return People.of(entries, joints, self.dataset_meta['skeleton_links']) if entries else None
 
-    def _oks(self, keypoints: Optional[np.ndarray], annotation: dict) -> float:
+    def _oks(self, keypoints: np.ndarray | None, annotation: dict) -> float:
         """Object keypoint similarity of (K, 2) keypoints and an annotation."""
         if keypoints is None:
             return 0.0
@@ -295,7 +318,7 @@ class LightingCocoMetric(CocoMetric):
         similarities = np.exp(-distances / (2 * variances * (area + np.spacing(1))))
         return float(similarities[labels[:, 2] > 0].mean())
 
-    def _write(self, table: Results, log_file: Optional[str]) -> None:
+    def _write(self, table: Results, log_file: str | None) -> None:
         prefix = self.table_prefix
         if prefix is None and log_file:
             name = f'{self.prefix}_table' if self.prefix else 'table'
@@ -323,9 +346,12 @@ def _place(path: str, data_root: str) -> dict:
     return dict(data_root='', image=path)
 
 
-def _mean(rows: Sequence[Dict[str, float]]) -> Dict[str, float]:
-    return {column: float(np.mean([values[column] for values in rows]))
-            for column in rows[0] if all(column in values for values in rows)}
+def _mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {
+        column: float(np.mean([values[column] for values in rows]))
+        for column in rows[0]
+        if all(column in values for values in rows)
+    }
 
 
 def _load_ground_truth(path: str) -> dict:
@@ -339,9 +365,15 @@ def _load_ground_truth(path: str) -> dict:
     annotations = [annotation for annotation in people_of(dataset, path) if annotation['image_id'] in known]
     unlabelled = max((len(annotation.get('keypoints') or ()) for annotation in annotations), default=0) * [0]
     dataset['annotations'] = [
-        dict(annotation, category_id=1, iscrowd=annotation.get('iscrowd', 0),
-             keypoints=annotation.get('keypoints') or unlabelled, bbox=annotation.get('bbox') or 4 * [0],
-             num_keypoints=sum(v > 0 for v in (annotation.get('keypoints') or ())[2::3]))
-        for annotation in annotations]
+        dict(
+            annotation,
+            category_id=1,
+            iscrowd=annotation.get('iscrowd', 0),
+            keypoints=annotation.get('keypoints') or unlabelled,
+            bbox=annotation.get('bbox') or 4 * [0],
+            num_keypoints=sum(v > 0 for v in (annotation.get('keypoints') or ())[2::3]),
+        )
+        for annotation in annotations
+    ]
     dataset['categories'] = [dict(id=1, name='person')]
     return dataset

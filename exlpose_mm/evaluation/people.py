@@ -4,8 +4,10 @@ One ``.npz`` of plain arrays, readable by :func:`numpy.load` without pickle and 
 entry is a person under one lighting, tested on its annotated box; its arrays are the attributes of
 :class:`People`. Legend of shapes: P entries, K joints, L links of the skeleton.
 """
+
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Dict, List, Optional, Sequence
+from typing import Optional
 from zipfile import BadZipFile
 
 import numpy as np
@@ -58,8 +60,10 @@ class People:
     def of(cls, entries: Sequence[dict], joints: Sequence[str], links: Sequence[Sequence[int]]) -> 'People':
         """Stack entries, dicts of one person's attributes each; numbers with a fraction become float32."""
         columns = {name: np.array([entry[name] for entry in entries]) for name in _own_names()}
-        columns = {name: column.astype(np.float32) if column.dtype == float and name != 'oks' else column
-                   for name, column in columns.items()}
+        columns = {
+            name: column.astype(np.float32) if column.dtype == float and name != 'oks' else column
+            for name, column in columns.items()
+        }
         return cls(**columns, joints=np.array(joints), links=np.array(links, dtype=np.int64).reshape(-1, 2))
 
     def __len__(self) -> int:
@@ -96,14 +100,15 @@ class People:
             with np.load(path, allow_pickle=False) as arrays:
                 people = cls(**{name: arrays[name] for name in _names()})
         except (OSError, ValueError, KeyError, BadZipFile, EOFError) as error:
-            raise PeopleError(f'cannot read {path}: {error}; delete it to do without single people, or '
-                              'test again') from error
+            raise PeopleError(
+                f'cannot read {path}: {error}; delete it to do without single people, or test again'
+            ) from error
         people._check(path)
         return people
 
     def _check(self, path: str) -> None:
         count, joints = len(self.oks), len(self.joints)
-        shapes: Dict[str, tuple] = dict(box=(4, ), keypoints=(joints, 2), scores=(joints, ), labels=(joints, 3))
+        shapes: dict[str, tuple] = dict(box=(4,), keypoints=(joints, 2), scores=(joints,), labels=(joints, 3))
         for name in _own_names():
             expected, found = (count, *shapes.get(name, ())), getattr(self, name).shape
             if found != expected:
@@ -118,19 +123,22 @@ class People:
         Raises:
             PeopleError: If their joints differ.
         """
-        found: List[People] = [part for part in parts if part is not None]
+        found: list[People] = [part for part in parts if part is not None]
         if not found:
             return None
         if any(not np.array_equal(part.joints, found[0].joints) for part in found):
-            raise PeopleError('results of one name have different joints: '
-                              + '; '.join(', '.join(map(str, part.joints)) for part in found))
-        return replace(found[0], **{name: np.concatenate([getattr(part, name) for part in found])
-                                    for name in _own_names()})
+            raise PeopleError(
+                'results of one name have different joints: '
+                + '; '.join(', '.join(map(str, part.joints)) for part in found)
+            )
+        return replace(
+            found[0], **{name: np.concatenate([getattr(part, name) for part in found]) for name in _own_names()}
+        )
 
 
-def _names() -> List[str]:
+def _names() -> list[str]:
     return [field.name for field in fields(People)]
 
 
-def _own_names() -> List[str]:
+def _own_names() -> list[str]:
     return [name for name in _names() if name not in SHARED]

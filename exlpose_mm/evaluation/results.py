@@ -13,12 +13,14 @@ test on annotated boxes, ``.people.npz``, each person's prediction and labels
 
 Legend of shapes: I images, D detections, T OKS thresholds.
 """
+
 import json
 import os
 import os.path as osp
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,8 +33,7 @@ ROW_ORDER = ('LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL', 'A7M3', 'RICOH3', 'OCN')
 
 GROUND_TRUTH = 'ground truth'
 RECALL_LEVELS = np.linspace(0, 1, 101)
-_COLUMNS = {'AP': 'AP', 'AP .5': 'AP50', 'AP50': 'AP50', 'AP .75': 'AP75', 'AP75': 'AP75',
-            'AR': 'AR', 'OKS': 'OKS'}
+_COLUMNS = {'AP': 'AP', 'AP .5': 'AP50', 'AP50': 'AP50', 'AP .75': 'AP75', 'AP75': 'AP75', 'AR': 'AR', 'OKS': 'OKS'}
 _HINT = "give a table.json, or the test script's --out"
 
 
@@ -40,7 +41,7 @@ class ResultsError(ValueError):
     """A file holds no test results."""
 
 
-def ordered(rows: Iterable[str], order: Sequence[str] = ROW_ORDER) -> List[str]:
+def ordered(rows: Iterable[str], order: Sequence[str] = ROW_ORDER) -> list[str]:
     """Sort rows by their place in ``order``; others follow as they come."""
     rows = list(dict.fromkeys(rows))
     return [*(row for row in order if row in rows), *(row for row in rows if row not in order)]
@@ -73,23 +74,23 @@ class Matches:
             evaluation (COCOeval): Before ``summarize()``, which overwrites it for CrowdPose.
             images (Sequence[str]): File names in the order of the image ids.
         """
-        found = [(owner, image) for owner, image in enumerate(evaluation.evalImgs[:len(images)])
-                 if image is not None]
+        found = [(owner, image) for owner, image in enumerate(evaluation.evalImgs[: len(images)]) if image is not None]
         people = np.zeros(len(images), dtype=np.int64)
         for owner, image in found:
             people[owner] = np.count_nonzero(np.equal(image['gtIgnore'], 0))
         owners = [owner for owner, image in found for _ in image['dtScores']]
         scores = np.array([score for _, image in found for score in image['dtScores']])
-        outcomes = [np.where(image['dtIgnore'], 0, np.where(image['dtMatches'] >= 0, 1, -1))
-                    for _, image in found]
+        outcomes = [np.where(image['dtIgnore'], 0, np.where(image['dtMatches'] >= 0, 1, -1)) for _, image in found]
         order = np.argsort(-scores, kind='stable')
-        return cls(images=np.array(images, dtype=str),
-                   people=people,
-                   owners=np.array(owners, dtype=np.int64)[order],
-                   scores=scores[order],
-                   outcomes=np.concatenate(outcomes, axis=1).astype(np.int8)[:, order])
+        return cls(
+            images=np.array(images, dtype=str),
+            people=people,
+            owners=np.array(owners, dtype=np.int64)[order],
+            scores=scores[order],
+            outcomes=np.concatenate(outcomes, axis=1).astype(np.int8)[:, order],
+        )
 
-    def average_precision(self, weights: Optional[np.ndarray] = None) -> float:
+    def average_precision(self, weights: np.ndarray | None = None) -> float:
         """Compute OKS AP, averaged over thresholds and 101 recall levels.
 
         Args:
@@ -109,8 +110,11 @@ class Matches:
         precision = right / (right + wrong + np.spacing(1))
         best_from_here = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         best_from_here = np.pad(best_from_here, ((0, 0), (0, 1)))  # 0 where recall is not reached
-        return float(np.mean([best[np.searchsorted(recall, RECALL_LEVELS)]
-                              for best, recall in zip(best_from_here, right / people)]))
+        return float(
+            np.mean(
+                [best[np.searchsorted(recall, RECALL_LEVELS)] for best, recall in zip(best_from_here, right / people)]
+            )
+        )
 
     def bootstrap(self, resamples: int, seed) -> np.ndarray:
         """Compute AP over images drawn with replacement.
@@ -122,8 +126,7 @@ class Matches:
             np.ndarray: (resamples,)
         """
         names, photograph = np.unique(self.images, return_inverse=True)
-        draws = np.random.default_rng(seed).multinomial(
-            len(names), np.full(len(names), 1 / len(names)), size=resamples)
+        draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
         return np.array([self.average_precision(draw[photograph]) for draw in draws])
 
 
@@ -139,11 +142,11 @@ class Results:
         people (People, optional): The people of all rows, if they were tested on annotated boxes.
     """
 
-    rows: Dict[str, Dict[str, float]]
+    rows: dict[str, dict[str, float]]
     boxes: str = 'not stated'
-    means: Dict[str, List[str]] = field(default_factory=dict)
-    matches: Dict[str, Matches] = field(default_factory=dict)
-    people: Optional[People] = None
+    means: dict[str, list[str]] = field(default_factory=dict)
+    matches: dict[str, Matches] = field(default_factory=dict)
+    people: People | None = None
 
     def write(self, prefix: str) -> None:
         """Write ``<prefix>.json``, ``.md``, ``.npz`` and ``.people.npz``.
@@ -155,9 +158,14 @@ class Results:
             json.dump(dict(boxes=self.boxes, means=self.means, rows=self.rows), file, indent=2)
         with open(f'{prefix}.md', 'w', encoding='utf-8') as file:
             file.write(f'{self.caption}\n\n{markdown_table(self.cells())}\n')
-        np.savez_compressed(f'{prefix}.npz', **{
-            f'{row}/{attribute.name}': getattr(matches, attribute.name)
-            for row, matches in self.matches.items() for attribute in fields(Matches)})
+        np.savez_compressed(
+            f'{prefix}.npz',
+            **{
+                f'{row}/{attribute.name}': getattr(matches, attribute.name)
+                for row, matches in self.matches.items()
+                for attribute in fields(Matches)
+            },
+        )
         if self.people is not None:
             self.people.write(f'{prefix}.people.npz')
         elif osp.exists(f'{prefix}.people.npz'):
@@ -182,18 +190,25 @@ class Results:
         for name, values in content['rows'].items():
             for column, value in values.items():
                 _number(value, f'{name}/{column}', path)
-        return cls(content['rows'], content.get('boxes', cls.boxes), content.get('means', {}),
-                   _read_matches(f'{prefix}.npz'), _read_people(f'{prefix}.people.npz'))
+        return cls(
+            content['rows'],
+            content.get('boxes', cls.boxes),
+            content.get('means', {}),
+            _read_matches(f'{prefix}.npz'),
+            _read_people(f'{prefix}.people.npz'),
+        )
 
     @property
     def caption(self) -> str:
         return f'AP, AR and OKS in percent; boxes: {self.boxes}'
 
-    def cells(self) -> List[List[str]]:
+    def cells(self) -> list[list[str]]:
         """Return the table in percent, a header first."""
         columns = list(dict.fromkeys(column for values in self.rows.values() for column in values))
-        rows = [[row, *(f'{100 * values[column]:.1f}' if column in values else '-'
-                        for column in columns)] for row, values in self.rows.items()]
+        rows = [
+            [row, *(f'{100 * values[column]:.1f}' if column in values else '-' for column in columns)]
+            for row, values in self.rows.items()
+        ]
         return [['split', *columns], *rows]
 
 
@@ -208,7 +223,7 @@ def _read_json(path: str) -> dict:
     return content
 
 
-def _rows_of_scalars(content: dict, row: str, path: str) -> Dict[str, Dict[str, float]]:
+def _rows_of_scalars(content: dict, row: str, path: str) -> dict[str, dict[str, float]]:
     rows = {}
     for key, value in content.items():
         prefix, _, column = key.rpartition('/')
@@ -225,7 +240,7 @@ def _number(value: Any, key: str, path: str) -> float:
     return value
 
 
-def _read_matches(path: str) -> Dict[str, Matches]:
+def _read_matches(path: str) -> dict[str, Matches]:
     if not osp.exists(path):
         return {}
     names = [attribute.name for attribute in fields(Matches)]
@@ -234,11 +249,10 @@ def _read_matches(path: str) -> Dict[str, Matches]:
             rows = dict.fromkeys(key.rpartition('/')[0] for key in arrays)
             return {row: Matches(*(arrays[f'{row}/{name}'] for name in names)) for row in rows}
     except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise ResultsError(f'cannot read {path}: {error}; delete it to do without intervals, or '
-                           'test again') from error
+        raise ResultsError(f'cannot read {path}: {error}; delete it to do without intervals, or test again') from error
 
 
-def _read_people(path: str) -> Optional[People]:
+def _read_people(path: str) -> People | None:
     try:
         return People.read(path) if osp.exists(path) else None
     except PeopleError as error:
@@ -248,8 +262,7 @@ def _read_people(path: str) -> Optional[People]:
 def text_table(cells: Sequence[Sequence[str]]) -> str:
     """Lay out a table for a log."""
     widths = [max(map(len, column)) for column in zip(*cells)]
-    return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
-                     for row in cells)
+    return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells)
 
 
 def markdown_table(cells: Sequence[Sequence[str]]) -> str:
@@ -259,7 +272,7 @@ def markdown_table(cells: Sequence[Sequence[str]]) -> str:
     return '\n'.join(f'| {" | ".join(row)} |' for row in [header, rule, *rows])
 
 
-def split_name(argument: str) -> Tuple[Optional[str], str]:
+def split_name(argument: str) -> tuple[str | None, str]:
     """``(NAME, PATH)`` of ``NAME=PATH``, or ``(None, PATH)`` of a path, which may have an equals sign in it."""
     name, equals, path = argument.partition('=')
     return (name, path) if equals and not osp.exists(argument) else (None, argument)

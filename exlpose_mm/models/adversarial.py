@@ -1,5 +1,4 @@
 """Domain-adversarial training (DANN; Ganin et al., JMLR 2016) between the two lightings."""
-from typing import Tuple
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,7 @@ class GradientReversal(torch.autograd.Function):
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tuple[Tensor, None]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         return -ctx.coefficient * grad, None
 
 
@@ -41,16 +40,17 @@ class DomainAdversarialLoss(nn.Module):
         ValueError: If ``reversal`` is not positive: the network would help the discriminator.
     """
 
-    def __init__(self, in_channels: int, hidden_channels: int = 256, reversal: float = 1.,
-                 loss_weight: float = 1.) -> None:
+    def __init__(
+        self, in_channels: int, hidden_channels: int = 256, reversal: float = 1.0, loss_weight: float = 1.0
+    ) -> None:
         super().__init__()
         if reversal <= 0:
             raise ValueError(f'reversal must be positive, got {reversal}')
         self.reversal = reversal
         self.loss_weight = loss_weight
         self.discriminator = nn.Sequential(
-            nn.Linear(in_channels, hidden_channels), nn.ReLU(inplace=True),
-            nn.Linear(hidden_channels, 1))
+            nn.Linear(in_channels, hidden_channels), nn.ReLU(inplace=True), nn.Linear(hidden_channels, 1)
+        )
 
     def forward(self, low_light: Tensor, well_lit: Tensor) -> Tensor:
         """Binary cross-entropy, the mean over both batches; well lit is the positive class.

@@ -3,8 +3,9 @@
 Legend: B: people in a batch, K: joints. A head's output is a list of tensors (B, K, ...): maps
 (B, K, H, W), or classes of x (B, K, W) and of y (B, K, H).
 """
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Sequence
 
 import torch
 from mmpose.models.heads import HeatmapHead, RTMCCHead, SimCCHead
@@ -21,6 +22,7 @@ class Verdict:
         position (Tensor): (B, K, 2): x and y of its maximum, as shares of the input's size.
         confidence (Tensor): (B, K): its height.
     """
+
     position: Tensor
     confidence: Tensor
 
@@ -35,7 +37,7 @@ class HeatmapOutput:
         peak (float): Maximum of a perfect map.
     """
 
-    def __init__(self, layer: str, peak: float = 1.) -> None:
+    def __init__(self, layer: str, peak: float = 1.0) -> None:
         self.layers, self.peak = [layer], peak
 
     def verdict(self, output: Sequence[Tensor]) -> Verdict:
@@ -63,7 +65,7 @@ class LogitOutput:
 
     SIGMA = 1.5
 
-    def __init__(self, layers: Sequence[str], beta: float = 1.) -> None:
+    def __init__(self, layers: Sequence[str], beta: float = 1.0) -> None:
         self.layers, self.beta = list(layers), beta
 
     def verdict(self, output: Sequence[Tensor]) -> Verdict:
@@ -74,7 +76,7 @@ class LogitOutput:
             return Verdict(position, (height * (2 * torch.pi * self.SIGMA**2)).clamp(max=1))
         heights, cells = zip(*(d.max(dim=-1) for d in distributions))
         shares = [(cell + 0.5) / d.shape[-1] for cell, d in zip(cells, distributions)]
-        height = torch.minimum(*heights) * ((2 * torch.pi)**0.5 * self.SIGMA)
+        height = torch.minimum(*heights) * ((2 * torch.pi) ** 0.5 * self.SIGMA)
         return Verdict(torch.stack(shares, dim=-1), height.clamp(max=1))
 
     def distances(self, student: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
@@ -102,19 +104,20 @@ def output_of(head: nn.Module):
         return head.distilled_output
     if isinstance(head, (RTMCCHead, SimCCHead)):
         layers = ['cls_x', 'cls_y'] if isinstance(head, RTMCCHead) else ['mlp_head_x', 'mlp_head_y']
-        return LogitOutput(layers, getattr(head.loss_module, 'beta', 1.))
+        return LogitOutput(layers, getattr(head.loss_module, 'beta', 1.0))
     if isinstance(head, HeatmapHead):
         if isinstance(head.loss_module, HeatmapCrossEntropyLoss):
             return LogitOutput(['final_layer'])
         return HeatmapOutput('final_layer')
-    raise ValueError(f'there is no rule to distil the output of {type(head).__name__}: a momentum teacher needs '
-                     'a HeatmapHead, CPNHead, RTMCCHead or SimCCHead, or a head with distilled_output')
+    raise ValueError(
+        f'there is no rule to distil the output of {type(head).__name__}: a momentum teacher needs '
+        'a HeatmapHead, CPNHead, RTMCCHead or SimCCHead, or a head with distilled_output'
+    )
 
 
-def choose(first: Sequence[Tensor], second: Sequence[Tensor], use_first: Tensor) -> List[Tensor]:
+def choose(first: Sequence[Tensor], second: Sequence[Tensor], use_first: Tensor) -> list[Tensor]:
     """Outputs of two teachers as one: the first's at joints where ``use_first`` (B, K) is true."""
-    return [torch.where(use_first.view(*use_first.shape, *[1] * (a.dim() - 2)), a, b)
-            for a, b in zip(first, second)]
+    return [torch.where(use_first.view(*use_first.shape, *[1] * (a.dim() - 2)), a, b) for a, b in zip(first, second)]
 
 
 def similarity(first: Tensor, second: Tensor, boxes: Tensor, crops: Tensor, sigmas: Tensor) -> Tensor:
@@ -128,7 +131,7 @@ def similarity(first: Tensor, second: Tensor, boxes: Tensor, crops: Tensor, sigm
     """
     squares = ((first - second) * crops[:, None]).square().sum(dim=-1)
     area = 0.53 * boxes.prod(dim=-1, keepdim=True)
-    return torch.exp(-squares / (2 * area * (2 * sigmas)**2))
+    return torch.exp(-squares / (2 * area * (2 * sigmas) ** 2))
 
 
 def _maximum(maps: Tensor):

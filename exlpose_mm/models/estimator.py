@@ -1,5 +1,4 @@
 """The pose estimator that runs one network under two lightings."""
-from typing import Dict, List, Optional, Tuple
 
 import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
@@ -70,10 +69,10 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         return nn.ModuleDict(parts)
 
     @property
-    def _taps(self) -> List[str]:
+    def _taps(self) -> list[str]:
         return self.head.taps if isinstance(self.head, DualTeacherHead) else []
 
-    def loss(self, inputs: Dict[str, Tensor], data_samples: SampleList) -> dict:
+    def loss(self, inputs: dict[str, Tensor], data_samples: SampleList) -> dict:
         """Losses of a batch of pairs.
 
         Args:
@@ -99,29 +98,30 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     def _has_specific_features(self) -> bool:
         return bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
 
-    def _ask_momentum_teacher(self, views: Optional[Tensor], images: Optional[Tensor]) -> dict:
+    def _ask_momentum_teacher(self, views: Tensor | None, images: Tensor | None) -> dict:
         if images is None or self.momentum_teacher is None or not self.momentum_teacher.teaches:
             return {}
         views = images if views is None else views
         if len(views) != len(images):
-            raise ValueError(f'{len(images)} low-light images, but {len(views)} views of them for the momentum '
-                             'teacher: put AddMomentumView into all pipelines that load low-light images, or into none')
+            raise ValueError(
+                f'{len(images)} low-light images, but {len(views)} views of them for the momentum '
+                'teacher: put AddMomentumView into all pipelines that load low-light images, or into none'
+            )
         return dict(momentum=self.momentum_teacher(views, self.head.output_layers))
 
-    def _extract_each(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
+    def _extract_each(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
         feats, taps = {}, {}
         for name, images in inputs.items():
             with lighting(self, name), tap(self.backbone, self._taps) as taps[name]:
                 feats[name] = self.extract_feat(images)
         return feats, taps
 
-    def _extract_jointly(self, inputs: Dict[str, Tensor]) -> Tuple[dict, dict]:
+    def _extract_jointly(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
         sizes = [len(images) for images in inputs.values()]
         with tap(self.backbone, self._taps) as outputs:
             joint = self.extract_feat(torch.cat([*inputs.values()]))
         feats = dict(zip(inputs, zip(*(x.split(sizes) for x in joint))))
-        taps = {name: {key: x.split(sizes)[i] for key, x in outputs.items()}
-                for i, name in enumerate(inputs)}
+        taps = {name: {key: x.split(sizes)[i] for key, x in outputs.items()} for i, name in enumerate(inputs)}
         return feats, taps
 
     def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
@@ -144,17 +144,19 @@ class LightingPoseEstimator(TopdownPoseEstimator):
             return super()._forward(inputs, data_samples)
 
 
-def group_by_lighting(samples: SampleList) -> Dict[str, List[int]]:
+def group_by_lighting(samples: SampleList) -> dict[str, list[int]]:
     """Indices of the samples of each lighting, in order of appearance.
 
     Raises:
         KeyError: If a sample carries no ``lighting``.
         ValueError: If a lighting is unknown.
     """
-    groups: Dict[str, List[int]] = {}
+    groups: dict[str, list[int]] = {}
     for i, sample in enumerate(samples):
         if 'lighting' not in sample.metainfo:
-            raise KeyError(f'the sample of {sample.metainfo.get("img_path")} carries no "lighting": put '
-                           'TagLighting in the pipeline and pack with PackPairedInputs')
+            raise KeyError(
+                f'the sample of {sample.metainfo.get("img_path")} carries no "lighting": put '
+                'TagLighting in the pipeline and pack with PackPairedInputs'
+            )
         groups.setdefault(check_lighting(sample.metainfo['lighting']), []).append(i)
     return groups

@@ -1,6 +1,7 @@
 """The style loss between lightings, and a heatmap loss that learns in few epochs."""
-from contextlib import nullcontext
-from typing import ContextManager, List, Sequence
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from mmpose.registry import MODELS
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-def without_autocast(device_type: str) -> ContextManager:
+def without_autocast(device_type: str) -> AbstractContextManager:
     """A block without autocast, on devices that have none too, as ``mps`` in older versions of torch."""
     try:
         return torch.autocast(device_type, enabled=False)
@@ -101,7 +102,7 @@ class GramLoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> List[Tensor]:
+    def forward(self, low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> list[Tensor]:
         """Compare L layers.
 
         Args:
@@ -122,8 +123,7 @@ class GramLoss(nn.Module):
     @staticmethod
     def _distance(low: Tensor, well: Tensor) -> Tensor:
         if low.shape != well.shape:
-            raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, '
-                             f'well lit {tuple(well.shape)}')
+            raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, well lit {tuple(well.shape)}')
         with without_autocast(low.device.type):
             # float32: conv1's Gram matrix exceeds the range of float16.
             return StyleDistance.apply(low.float().flatten(2), well.detach().float().flatten(2))
@@ -141,7 +141,7 @@ class HeatmapCrossEntropyLoss(nn.Module):
         loss_weight (float): Defaults to 1.
     """
 
-    def __init__(self, loss_weight: float = 1.) -> None:
+    def __init__(self, loss_weight: float = 1.0) -> None:
         super().__init__()
         self.loss_weight = loss_weight
 

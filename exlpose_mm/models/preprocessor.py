@@ -1,5 +1,6 @@
 """Normalising a batch, one lighting after the other."""
-from typing import Dict, Sequence, Union
+
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -7,10 +8,7 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, SampleList
 from torch import Tensor, nn
 
-from exlpose_mm.lighting import (
-    LIGHTINGS,
-    check_lighting,
-)
+from exlpose_mm.lighting import LIGHTINGS, check_lighting
 from exlpose_mm.models.estimator import group_by_lighting
 from exlpose_mm.views import MOMENTUM_VIEW, some_images
 
@@ -32,23 +30,24 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     :data:`~exlpose_mm.views.MOMENTUM_VIEW` to B low-light images. An image that a sample has
     not is None, and the batch of that lighting is smaller by it. A plain list
     is taken as images of the lighting that each sample's ``lighting`` names. Instead of lists it takes what
-    :func:`~exlpose_mm.datasets.collate.stack_views` makes of them, of which it moves one tensor for each view; nobody waits
-    for that if they are in pinned memory.
+    :func:`~exlpose_mm.datasets.collate.stack_views` makes of them, of which it moves one tensor for each view;
+    nobody waits for that if they are in pinned memory.
 
     Raises:
         ValueError: If ``merge`` names an unknown lighting, or a batch has no image of those it names.
     """
 
-    def __init__(self, low_light: ConfigType, well_lit: ConfigType,
-                 merge: Sequence[str] = ()) -> None:
+    def __init__(self, low_light: ConfigType, well_lit: ConfigType, merge: Sequence[str] = ()) -> None:
         super().__init__(non_blocking=True)
         cfgs = dict(zip(LIGHTINGS, (low_light, well_lit)))
         # The branches would reorder channels by a list, for which the host waits; of a batch it is a flip.
-        self.swapped = {name for name, cfg in cfgs.items()
-                        if bool(cfg.get('bgr_to_rgb')) != bool(cfg.get('rgb_to_bgr'))}
+        self.swapped = {
+            name for name, cfg in cfgs.items() if bool(cfg.get('bgr_to_rgb')) != bool(cfg.get('rgb_to_bgr'))
+        }
         plain = dict(bgr_to_rgb=False, rgb_to_bgr=False)
-        self.branches = nn.ModuleDict({name: MODELS.build({**cfg, **(plain if name in self.swapped else {})})
-                                       for name, cfg in cfgs.items()})
+        self.branches = nn.ModuleDict(
+            {name: MODELS.build({**cfg, **(plain if name in self.swapped else {})}) for name, cfg in cfgs.items()}
+        )
         self.merge = [check_lighting(name) for name in merge]
 
     def forward(self, data: dict, training: bool = False) -> dict:
@@ -62,15 +61,19 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
         if not isinstance(inputs, dict):
             return self._forward_singles(inputs, samples, training)
         present = {name: some_images(inputs.get(name, ())) for name in self.merge or inputs}
-        batches = {name: self._run('low_light' if name == MOMENTUM_VIEW else name, images,
-                                   [samples[i] for i in rows], training)
-                   for name, (rows, images) in present.items() if rows}
+        batches = {
+            name: self._run(
+                'low_light' if name == MOMENTUM_VIEW else name, images, [samples[i] for i in rows], training
+            )
+            for name, (rows, images) in present.items()
+            if rows
+        }
         samples = self.cast_data(samples)
         if self.merge:
             return self._merge(batches, [samples[i] for rows, _ in present.values() for i in rows])
         return dict(inputs=batches, data_samples=samples)
 
-    def _merge(self, batches: Dict[str, Tensor], samples: SampleList) -> dict:
+    def _merge(self, batches: dict[str, Tensor], samples: SampleList) -> dict:
         if not batches:
             raise ValueError(f'no sample of the batch has an image of {" or ".join(self.merge)}, as `merge` asks for')
         return dict(inputs=torch.cat([*batches.values()]), data_samples=samples)
@@ -83,8 +86,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
                 outputs[i] = image
         return dict(inputs=torch.stack(outputs), data_samples=self.cast_data(samples))
 
-    def _run(self, name: str, images: Union[Tensor, Sequence[Tensor]], samples: SampleList,
-             training: bool) -> Tensor:
+    def _run(self, name: str, images: Tensor | Sequence[Tensor], samples: SampleList, training: bool) -> Tensor:
         """One batch (B, C, H, W): one transfer, if the images have one size."""
         if not isinstance(images, Tensor) and len({image.shape for image in images}) == 1:
             images = torch.stack([*images])

@@ -2,8 +2,9 @@
 
 Legend: B: people in a batch, K: joints.
 """
+
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
 from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
@@ -36,7 +37,7 @@ class WellLitTeacher(nn.Module):
         self.taps = list(taps)
         self.loss_module = MODELS.build(loss)
 
-    def loss(self, taps: Dict[str, Dict[str, Tensor]]) -> dict:
+    def loss(self, taps: dict[str, dict[str, Tensor]]) -> dict:
         """Compare what both lightings left in the taps.
 
         Args:
@@ -54,15 +55,17 @@ class WellLitTeacher(nn.Module):
         losses = self.loss_module([taps['low_light'][n] for n in names], [taps['well_lit'][n] for n in names])
         return dict(loss_gram=losses, **{f'gram.{name}': loss.detach() for name, loss in zip(names, losses)})
 
-    def _check(self, taps: Dict[str, Dict[str, Tensor]]) -> None:
+    def _check(self, taps: dict[str, dict[str, Tensor]]) -> None:
         low_light, well_lit = ({name: tuple(x.shape) for name, x in taps[lit].items()} for lit in LIGHTINGS)
         silent = [name for name in self.taps if not any(f'{known}.'.startswith(f'{name}.') for known in low_light)]
         if silent:
             raise ValueError(f'the backbone did not run the tapped layers {silent}; choose taps among those it runs')
         for name in low_light:
             if low_light[name] != well_lit.get(name):
-                raise ValueError(f'the tapped layer {name} has features of the shape {low_light[name]} in low light, '
-                                 f'but {well_lit.get(name)} in a well-lit image: give both images one size')
+                raise ValueError(
+                    f'the tapped layer {name} has features of the shape {low_light[name]} in low light, '
+                    f'but {well_lit.get(name)} in a well-lit image: give both images one size'
+                )
 
 
 class MomentumTeacher(nn.Module):
@@ -85,9 +88,12 @@ class MomentumTeacher(nn.Module):
         ValueError: If ``burn_in`` is negative.
     """
 
-    def __init__(self, network: nn.ModuleDict,
-                 average: ConfigType = dict(type='MomentumAnnealingEMA', momentum=0.01),
-                 burn_in: int = 0) -> None:
+    def __init__(
+        self,
+        network: nn.ModuleDict,
+        average: ConfigType = dict(type='MomentumAnnealingEMA', momentum=0.01),
+        burn_in: int = 0,
+    ) -> None:
         super().__init__()
         if burn_in < 0:
             raise ValueError(f'burn_in is a number of updates, got {burn_in}')
@@ -125,7 +131,7 @@ class MomentumTeacher(nn.Module):
             self.average.steps += 1
         self.updates += 1
 
-    def _share(self) -> Optional[float]:
+    def _share(self) -> float | None:
         """The new weights', where mmengine's average is one that needs no more; it asks the device for each tensor."""
         average = self.average
         if self.updates == 0 or average.interval != 1:
@@ -138,7 +144,7 @@ class MomentumTeacher(nn.Module):
         self.updates = int(self.average.steps)
 
     @torch.no_grad()
-    def forward(self, images: Tensor, layers: Sequence[str]) -> List[Tensor]:
+    def forward(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
         """Outputs of layers of the head for low-light images (B, 3, H, W)."""
         with lighting(self.network, 'low_light'), tap(self.network['head'], layers) as outputs:
             feats = self.network['backbone'](images)
@@ -156,6 +162,7 @@ class Merged:
         from_well_lit, from_momentum (Tensor): (B, K) bool, at most one of them true.
         weight (Tensor): (B, K), 0 to 1; 0 where neither is true.
     """
+
     from_well_lit: Tensor
     from_momentum: Tensor
     weight: Tensor
@@ -167,12 +174,18 @@ class Merged:
 
     def shares(self) -> dict:
         """Fractions of the joints that each teacher supplied, for the log."""
-        return dict(taught_by_well_lit=self.from_well_lit.float().mean(),
-                    taught_by_momentum=self.from_momentum.float().mean())
+        return dict(
+            taught_by_well_lit=self.from_well_lit.float().mean(), taught_by_momentum=self.from_momentum.float().mean()
+        )
 
 
-def merge_teachers(well_lit: Verdict, momentum: Verdict, has_partner: Tensor, similarity: Tensor,
-                   min_confidence: Tuple[float, float] = (0.3, 0.3)) -> Merged:
+def merge_teachers(
+    well_lit: Verdict,
+    momentum: Verdict,
+    has_partner: Tensor,
+    similarity: Tensor,
+    min_confidence: tuple[float, float] = (0.3, 0.3),
+) -> Merged:
     """Choose one teacher for each joint.
 
     The well-lit teacher where its image exists and it is confident; else the momentum teacher

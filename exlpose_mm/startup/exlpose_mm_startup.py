@@ -8,6 +8,7 @@ Importing this module installs the finder. ``import exlpose_mm`` does, and, so t
 so does Python when it starts: both files of this folder are installed beside the package, where Python executes
 ``*.pth``. Therefore nothing that takes time is imported here before it is needed.
 """
+
 import sys
 
 
@@ -23,6 +24,7 @@ class MMCVExtensionFinder:
             return None
         from importlib.util import find_spec, spec_from_file_location
         from os.path import dirname, join
+
         package = find_spec('exlpose_mm')
         if package is None or package.origin is None:  # uninstalled, all but this file
             return None

@@ -1,4 +1,5 @@
 """The plain model of one lighting: the same predictions without lightings."""
+
 import itertools
 
 import numpy as np
@@ -44,9 +45,9 @@ def test_the_plain_model_predicts_the_same(name, lighting, exlpose_root, tmp_pat
     assert plain.dataset_meta['num_keypoints'] == 14
 
     images = torch.randn(2, 3, *config.codec.input_size[::-1])
-    samples = [s for s in _samples(config, lighting)]
+    samples = list(_samples(config, lighting))
     want = model.predict(images, samples)
-    got = plain.predict(images, [s for s in _samples(config, lighting)])
+    got = plain.predict(images, list(_samples(config, lighting)))
     for a, b in zip(want, got):
         np.testing.assert_allclose(b.pred_instances.keypoints, a.pred_instances.keypoints, atol=1e-3)
         np.testing.assert_allclose(b.pred_instances.keypoint_scores, a.pred_instances.keypoint_scores, atol=1e-5)
@@ -75,8 +76,7 @@ def test_a_plain_model_is_refused(exlpose_root, monkeypatch):
         plain_state_dict({'backbone.conv1.weight': torch.zeros(1)})
 
 
-@pytest.mark.parametrize('other, message', [
-    (CONFIGS[2], 'unknown: backbone.conv2.weight'), (CONFIGS[3], 'missing: ')])
+@pytest.mark.parametrize('other, message', [(CONFIGS[2], 'unknown: backbone.conv2.weight'), (CONFIGS[3], 'missing: ')])
 def test_another_models_checkpoint(other, message, exlpose_root, tmp_path, monkeypatch):
     state_dict = MODELS.build(load(other, exlpose_root, monkeypatch).model).state_dict()
     torch.save(dict(state_dict=state_dict, meta={}), tmp_path / 'other.pth')

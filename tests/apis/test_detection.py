@@ -1,4 +1,5 @@
 """A detector's boxes, and their way into the data sets and the metric."""
+
 import importlib.util
 import json
 from pathlib import Path
@@ -47,11 +48,10 @@ def save_detector(folder, classes):
     with DefaultScope.overwrite_default_scope('mmdet'):
         model = MODELS.build(Config.fromfile(config).model)
     for classify, regress in zip(model.bbox_head.rtm_cls, model.bbox_head.rtm_reg):
-        torch.nn.init.normal_(classify.weight, std=50.)  # an untrained network's features are tiny
+        torch.nn.init.normal_(classify.weight, std=50.0)  # an untrained network's features are tiny
         torch.nn.init.zeros_(classify.bias)
-        torch.nn.init.constant_(regress.bias, 2.)
-    torch.save(dict(meta=dict(dataset_meta=dict(CLASSES=classes)), state_dict=model.state_dict()),
-               checkpoint)
+        torch.nn.init.constant_(regress.bias, 2.0)
+    torch.save(dict(meta=dict(dataset_meta=dict(CLASSES=classes)), state_dict=model.state_dict()), checkpoint)
     return str(config), str(checkpoint)
 
 
@@ -67,8 +67,7 @@ def detector(detector_files):
 
 def tool():
     """The command line's module."""
-    spec = importlib.util.spec_from_file_location('detect_people',
-                                                  ROOT / 'tools' / 'detect_people.py')
+    spec = importlib.util.spec_from_file_location('detect_people', ROOT / 'tools' / 'detect_people.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -83,6 +82,7 @@ def samples(dataset):
 
 
 # --- Detection ---------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('name', WORDS)
 @pytest.mark.parametrize('split', ['LL-H', 'WL'])
@@ -110,7 +110,7 @@ def test_dark_images_are_brightened_and_clipped(tmp_path):
     assert expected.max() > 255
     bright = read_image(str(tmp_path / 'dark.png'), 'low_light')
     assert bright.dtype == np.uint8
-    assert np.abs(bright - np.minimum(expected, 255)).max() <= .51
+    assert np.abs(bright - np.minimum(expected, 255)).max() <= 0.51
     assert (read_image(str(tmp_path / 'dark.png'), 'well_lit') == dark).all()
     with pytest.raises(ValueError, match="unknown lighting 'lit'"):
         read_image(str(tmp_path / 'dark.png'), 'lit')
@@ -120,7 +120,7 @@ def test_dark_images_are_brightened_and_clipped(tmp_path):
 def test_boxes_are_the_detectors_people(detector, exlpose_root, name):
     """Against MMDetection called on the image and read here."""
     images = list_images('ExLPose_test_LL-N.json', str(exlpose_root), name)
-    found, errors = detect_people(detector, images, name, score_thr=.4)
+    found, errors = detect_people(detector, images, name, score_thr=0.4)
     assert not errors and {d['image_id'] for d in found} == set(images)
     for image_id, path in images.items():
         image = cv2.imread(path).astype(float)
@@ -128,15 +128,19 @@ def test_boxes_are_the_detectors_people(detector, exlpose_root, name):
             image *= 102 / image.mean((0, 1))
         with DefaultScope.overwrite_default_scope('mmdet'):
             everything = inference_detector(
-                detector, np.minimum(image.round(), 255).astype(np.uint8)).pred_instances.numpy()
+                detector, np.minimum(image.round(), 255).astype(np.uint8)
+            ).pred_instances.numpy()
         assert {0, 1} == set(everything.labels)
-        people = [(box, score) for box, label, score in zip(
-            everything.bboxes, everything.labels, everything.scores) if label == 1 and score >= .4]
+        people = [
+            (box, score)
+            for box, label, score in zip(everything.bboxes, everything.labels, everything.scores)
+            if label == 1 and score >= 0.4
+        ]
         ours = [d for d in found if d['image_id'] == image_id]
         assert len(ours) == len(people) > 0
         for detection, (box, score) in zip(ours, people):
             x, y, w, h = detection['bbox']
-            assert np.allclose([x, y, x + w, y + h], box, atol=.01) and min(w, h) >= 1
+            assert np.allclose([x, y, x + w, y + h], box, atol=0.01) and min(w, h) >= 1
             assert detection['score'] == pytest.approx(score, abs=1e-4)
             assert detection['category_id'] == 1
 
@@ -173,16 +177,29 @@ def test_a_detector_without_people_is_refused(tmp_path):
 
 # --- The file in the data set and the metric ---------------------------------------------
 
+
 @pytest.mark.parametrize('on', WORDS)
 def test_command_line_to_data_set(detector_files, exlpose_root, tmp_path, on):
     out = tmp_path / 'boxes' / 'people.json'
-    tool().main([*detector_files, 'ExLPose_test_LL-A.json', str(out), '--data-root',
-                 str(exlpose_root), '--on', on, '--device', 'cpu'])
+    tool().main(
+        [
+            *detector_files,
+            'ExLPose_test_LL-A.json',
+            str(out),
+            '--data-root',
+            str(exlpose_root),
+            '--on',
+            on,
+            '--device',
+            'cpu',
+        ]
+    )
     people = json.loads(out.read_text(encoding='utf-8'))
     assert {p['image_id'] for p in people} == set(range(6))
     for lighting, word in WORDS.items():
-        dataset = ExLPoseDataset(lighting, 'ExLPose_test_LL-A.json', str(exlpose_root),
-                                 test_mode=True, bbox_file=str(out))
+        dataset = ExLPoseDataset(
+            lighting, 'ExLPose_test_LL-A.json', str(exlpose_root), test_mode=True, bbox_file=str(out)
+        )
         assert len(dataset) == len(people)
         for sample, person in zip(samples(dataset), people):
             x, y, w, h = person['bbox']
@@ -195,8 +212,18 @@ def test_command_line_to_data_set(detector_files, exlpose_root, tmp_path, on):
 
 def test_command_line_to_training_without_labels(detector_files, exlpose_root, tmp_path):
     out = tmp_path / 'people.json'
-    tool().main([*detector_files, 'ExLPose_train_LL.json', str(out), '--data-root', str(exlpose_root),
-                 '--unlabelled', '--device', 'cpu'])
+    tool().main(
+        [
+            *detector_files,
+            'ExLPose_train_LL.json',
+            str(out),
+            '--data-root',
+            str(exlpose_root),
+            '--unlabelled',
+            '--device',
+            'cpu',
+        ]
+    )
     people = json.loads(out.read_text(encoding='utf-8'))['annotations']
     dataset = ExLPoseDataset('low_light', str(out), str(exlpose_root), unlabelled=True)
     assert len(dataset) == len(people) > 4
@@ -211,15 +238,15 @@ def test_command_line_reports_unreadable_images(detector_files, exlpose_root, tm
     broken.write_bytes(broken.read_bytes()[:60])
     out = tmp_path / 'people.json'
     with pytest.raises(SystemExit, match=f'1 images were left out:\n.*{broken.name}'):
-        tool().main([*detector_files, 'ExLPose_test_LL-N.json', str(out), '--data-root',
-                     str(exlpose_root), '--device', 'cpu'])
+        tool().main(
+            [*detector_files, 'ExLPose_test_LL-N.json', str(out), '--data-root', str(exlpose_root), '--device', 'cpu']
+        )
     assert {p['image_id'] for p in json.loads(out.read_text(encoding='utf-8'))} == {1}
 
 
 def test_command_line_names_a_missing_file(detector_files, exlpose_root, tmp_path):
     with pytest.raises(SystemExit, match="no annotation file 'nothing.json'"):
-        tool().main([*detector_files, 'nothing.json', str(tmp_path / 'people.json'), '--data-root',
-                     str(exlpose_root)])
+        tool().main([*detector_files, 'nothing.json', str(tmp_path / 'people.json'), '--data-root', str(exlpose_root)])
 
 
 def renumber(root, split, number):
@@ -238,9 +265,14 @@ def renumber(root, split, number):
 def test_people_may_be_any_category(exlpose_root, tmp_path, detected):
     people = boxes_of(exlpose_root, 'LL-N', tmp_path / 'boxes.json')
     renumber(exlpose_root, 'LL-N', 5)
-    dataset = ExLPoseDataset('low_light', 'ExLPose_test_LL-N.json', str(exlpose_root), test_mode=True,
-                             pipeline=Config.fromfile(ROOT / 'configs' / '_base_' / 'exlpose.py').test_pipeline,
-                             **(dict(bbox_file=str(tmp_path / 'boxes.json')) if detected else {}))
+    dataset = ExLPoseDataset(
+        'low_light',
+        'ExLPose_test_LL-N.json',
+        str(exlpose_root),
+        test_mode=True,
+        pipeline=Config.fromfile(ROOT / 'configs' / '_base_' / 'exlpose.py').test_pipeline,
+        **(dict(bbox_file=str(tmp_path / 'boxes.json')) if detected else {}),
+    )
     assert len(dataset) == len(people) == 3
     packed = [dataset[i]['data_samples'].to_dict() for i in range(len(dataset))]
     for sample, person in zip(packed, people):
@@ -256,8 +288,9 @@ def test_people_without_labels_are_no_dogs(exlpose_root, tmp_path):
     renumber(exlpose_root, 'LL-N', 5)
     dataset = ExLPoseDataset('low_light', 'ExLPose_test_LL-N.json', str(exlpose_root), unlabelled=True)
     assert len(dataset) == 3
-    written = as_annotations([dict(image_id=0, bbox=[1, 2, 30, 40], score=.9)], 'ExLPose_test_LL-N.json',
-                             str(exlpose_root))
+    written = as_annotations(
+        [dict(image_id=0, bbox=[1, 2, 30, 40], score=0.9)], 'ExLPose_test_LL-N.json', str(exlpose_root)
+    )
     (tmp_path / 'found.json').write_text(json.dumps(written), encoding='utf-8')
     assert len(ExLPoseDataset('low_light', str(tmp_path / 'found.json'), str(exlpose_root), unlabelled=True)) == 1
 
@@ -265,8 +298,10 @@ def test_people_without_labels_are_no_dogs(exlpose_root, tmp_path):
 def boxes_of(root, split, path):
     """A detection file of the annotated boxes of labelled people, and these people."""
     people = [a for a in contents(root, split)['annotations'] if any(a['keypoints'][2::3])]
-    path.write_text(json.dumps([
-        dict(image_id=p['image_id'], category_id=1, bbox=p['bbox'], score=.5) for p in people]), encoding='utf-8')
+    path.write_text(
+        json.dumps([dict(image_id=p['image_id'], category_id=1, bbox=p['bbox'], score=0.5) for p in people]),
+        encoding='utf-8',
+    )
     return people
 
 
@@ -274,8 +309,13 @@ def boxes_of(root, split, path):
 @pytest.mark.parametrize('lighting', [*WORDS, 'paired'])
 def test_every_split_and_lighting_reads_detections(exlpose_root, tmp_path, split, lighting):
     people = boxes_of(exlpose_root, split, tmp_path / 'boxes.json')
-    dataset = ExLPoseDataset(lighting, f'ExLPose_test_{split}.json', str(exlpose_root),
-                             test_mode=True, bbox_file=str(tmp_path / 'boxes.json'))
+    dataset = ExLPoseDataset(
+        lighting,
+        f'ExLPose_test_{split}.json',
+        str(exlpose_root),
+        test_mode=True,
+        bbox_file=str(tmp_path / 'boxes.json'),
+    )
     assert [s['img_id'] for s in samples(dataset)] == [p['image_id'] for p in people]
     for sample in samples(dataset):
         assert Path(sample['img_path']).parent.name == WORDS.get(lighting, 'dark')
@@ -288,9 +328,14 @@ def test_the_metric_takes_detected_people(exlpose_root, tmp_path, lighting, spli
     """Exact joints in detected boxes are AP 1; one person missed of several is less."""
     people = boxes_of(exlpose_root, split, tmp_path / 'boxes.json')
     pipeline = Config.fromfile(ROOT / 'configs' / '_base_' / 'exlpose.py').test_pipeline
-    dataset = ExLPoseDataset(lighting, f'ExLPose_test_{split}.json', str(exlpose_root),
-                             test_mode=True, bbox_file=str(tmp_path / 'boxes.json'),
-                             pipeline=pipeline)
+    dataset = ExLPoseDataset(
+        lighting,
+        f'ExLPose_test_{split}.json',
+        str(exlpose_root),
+        test_mode=True,
+        bbox_file=str(tmp_path / 'boxes.json'),
+        pipeline=pipeline,
+    )
     packed = [dataset[i]['data_samples'].to_dict() for i in range(len(dataset))]
     for sample, person in zip(packed, people):
         joints = np.reshape(person['keypoints'], (1, 14, 3))[..., :2]
@@ -304,4 +349,4 @@ def test_the_metric_takes_detected_people(exlpose_root, tmp_path, lighting, spli
         return metric.evaluate(len(data_samples))[f'{split}/AP']
 
     assert average_precision(packed) == pytest.approx(1)
-    assert average_precision(packed[1:]) < .9
+    assert average_precision(packed[1:]) < 0.9

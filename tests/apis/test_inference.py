@@ -1,4 +1,5 @@
 """Poses in anybody's images: sources, boxes, lightings, and the tool that ties them together."""
+
 import importlib.util
 import itertools
 import json
@@ -68,7 +69,6 @@ def demo(*args):
 
 
 class TestSource:
-
     def test_a_folder_a_pattern_and_a_file(self, folder):
         frames = list(Source(str(folder)))
         assert [frame.name for frame in frames] == ['0.png', '1.png', '2.png', '3.png']
@@ -88,8 +88,10 @@ class TestSource:
         assert len(source) == len(frames) == 5 and source.rate == pytest.approx(10)
         assert [round(frame.image.mean() / 40) for frame in frames] == [0, 1, 2, 3, 4]
 
-    @pytest.mark.parametrize('name, message', [
-        ('nothing.mp4', 'no file'), ('empty', 'no image in'), ('*.png', 'no image in'), ('77', 'webcam 77')])
+    @pytest.mark.parametrize(
+        'name, message',
+        [('nothing.mp4', 'no file'), ('empty', 'no image in'), ('*.png', 'no image in'), ('77', 'webcam 77')],
+    )
     def test_nothing_to_look_at(self, tmp_path, name, message):
         (tmp_path / 'empty').mkdir()
         with pytest.raises(SourceError, match=message):
@@ -117,10 +119,11 @@ class TestSource:
 
 
 class TestBoxes:
-
     def test_of_a_file(self, tmp_path):
-        content = dict(images=[dict(id=7, file_name='dark/a.png'), dict(id=8, file_name='b.png')],
-                       annotations=[dict(image_id=7, bbox=[1, 2, 30, 40]), dict(image_id=7, bbox=[5, 5, 6, 6])])
+        content = dict(
+            images=[dict(id=7, file_name='dark/a.png'), dict(id=8, file_name='b.png')],
+            annotations=[dict(image_id=7, bbox=[1, 2, 30, 40]), dict(image_id=7, bbox=[5, 5, 6, 6])],
+        )
         (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         boxes = boxes_from_file(str(tmp_path / 'boxes.json'))
         assert boxes(None, 'a.png').tolist() == [[1, 2, 31, 42], [5, 5, 11, 11]]
@@ -135,10 +138,15 @@ class TestBoxes:
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
     def test_crowds_and_other_categories_are_no_people(self, tmp_path):
-        boxes = [dict(bbox=[i, 0, 9, 9], image_id=7, category_id=c, **more) for i, (c, more) in enumerate([
-            (18, {}), (1, {}), (1, dict(iscrowd=1)), (1, dict(iscrowd=0)), (18, {})])]
-        content = dict(images=[dict(id=7, file_name='a.png')], annotations=boxes,
-                       categories=[dict(id=18, name='dog'), dict(id=1, name='person')])
+        boxes = [
+            dict(bbox=[i, 0, 9, 9], image_id=7, category_id=c, **more)
+            for i, (c, more) in enumerate([(18, {}), (1, {}), (1, dict(iscrowd=1)), (1, dict(iscrowd=0)), (18, {})])
+        ]
+        content = dict(
+            images=[dict(id=7, file_name='a.png')],
+            annotations=boxes,
+            categories=[dict(id=18, name='dog'), dict(id=1, name='person')],
+        )
         (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         assert boxes_from_file(str(tmp_path / 'boxes.json'))(None, 'a.png').tolist() == [[1, 0, 10, 9], [3, 0, 12, 9]]
         content['categories'][1]['name'] = 'cat'
@@ -146,10 +154,18 @@ class TestBoxes:
         with pytest.raises(SourceError, match='which category are people'):
             boxes_from_file(str(tmp_path / 'boxes.json'))
 
-    @pytest.mark.parametrize('box, message', [
-        ([5, 5, 5, 20], 'without area'), ([20, 5, 10, 20], 'without area'), ([200, 5, 220, 20], 'outside its frame'),
-        ([-20, 5, 0, 20], 'outside its frame'), ([0, 0, np.nan, 5], 'no box of four numbers'),
-        ([0, 0, np.inf, 5], 'no box of four numbers'), ([0, 0, 1e9, 1e9], 'more than 20 times its frame')])
+    @pytest.mark.parametrize(
+        'box, message',
+        [
+            ([5, 5, 5, 20], 'without area'),
+            ([20, 5, 10, 20], 'without area'),
+            ([200, 5, 220, 20], 'outside its frame'),
+            ([-20, 5, 0, 20], 'outside its frame'),
+            ([0, 0, np.nan, 5], 'no box of four numbers'),
+            ([0, 0, np.inf, 5], 'no box of four numbers'),
+            ([0, 0, 1e9, 1e9], 'more than 20 times its frame'),
+        ],
+    )
     def test_that_nobody_can_be_in(self, model, box, message):
         with pytest.raises(SourceError, match=f'a person has .*{message}'):
             find_poses(model, image(high=3, size=(96, 128)), np.float32([[1, 1, 60, 60], box]))
@@ -162,8 +178,10 @@ class TestBoxes:
 
     def test_the_detector_sees_the_dark_brightened(self, detector, monkeypatch):  # noqa: F811
         seen = []
-        monkeypatch.setattr('exlpose_mm.apis.detection._people',
-                            lambda d, img, thr: seen.append(img.mean()) or [([1., 2., 3., 4.], 0.9)])
+        monkeypatch.setattr(
+            'exlpose_mm.apis.detection._people',
+            lambda d, img, thr: seen.append(img.mean()) or [([1.0, 2.0, 3.0, 4.0], 0.9)],
+        )
         for high in (3, 250):
             assert people_in(detector, image(high=high)).tolist() == [[1, 2, 4, 6]]
         assert seen[0] == pytest.approx(102, abs=12) and seen[1] == image(high=250).mean()
@@ -173,7 +191,6 @@ class TestBoxes:
 
 
 class TestLighting:
-
     def test_is_read_from_the_image_or_forced(self, model, checkpoint):
         dark, lit = image(high=3, size=(96, 128)), image(high=250, size=(96, 128))
         box = whole_image(dark, '')
@@ -280,7 +297,6 @@ def heeds_ctrl_c():
 
 
 class TestTool:
-
     def test_what_a_folder_holds_besides_is_named(self, folder, checkpoint, tmp_path):
         (folder / '3.png').unlink()
         for name in ('a.HEIC', 'b.gif', 'c.mp4'):
@@ -295,12 +311,14 @@ class TestTool:
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out')
 
     def test_a_box_that_cannot_be_leaves_out_its_image_alone(self, folder, checkpoint, tmp_path):
-        content = dict(images=[dict(id=i, file_name=f'{i}.png') for i in range(4)],
-                       annotations=[dict(image_id=0, bbox=[0, 0, 1e9, 1e9]), dict(image_id=1, bbox=[9, 9, 30, 50])])
+        content = dict(
+            images=[dict(id=i, file_name=f'{i}.png') for i in range(4)],
+            annotations=[dict(image_id=0, bbox=[0, 0, 1e9, 1e9]), dict(image_id=1, bbox=[9, 9, 30, 50])],
+        )
         (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         with pytest.raises(SystemExit, match='2 images were left out:\n0.png: a person has a box of more than 20 t'):
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', '--boxes', tmp_path / 'boxes.json')
-        person, = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['annotations']
+        (person,) = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['annotations']
         assert person['bbox'] == [9, 9, 30, 50]
 
     def test_a_name_that_is_not_utf_8(self, folder, checkpoint, tmp_path, capfd):
@@ -357,10 +375,12 @@ class TestTool:
     def test_the_lighting_is_said_and_may_be_forced(self, folder, checkpoint, tmp_path, capsys):
         (folder / '3.png').unlink()
         written = tmp_path / 'out' / 'predictions.json'
-        for options, wanted in (([], ['low_light', 'low_light', 'well_lit']),
-                                (['well_lit'], ['well_lit'] * 3),
-                                (['well_lit', '1.png=low_light'], ['well_lit', 'low_light', 'well_lit']),
-                                (['2.png=low_light'], ['low_light'] * 3)):
+        for options, wanted in (
+            ([], ['low_light', 'low_light', 'well_lit']),
+            (['well_lit'], ['well_lit'] * 3),
+            (['well_lit', '1.png=low_light'], ['well_lit', 'low_light', 'well_lit']),
+            (['2.png=low_light'], ['low_light'] * 3),
+        ):
             demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', *(f'--lighting={option}' for option in options))
             found = [person['lighting'] for person in json.loads(written.read_text(encoding='utf-8'))['annotations']]
             assert found == wanted
@@ -368,8 +388,9 @@ class TestTool:
             said = capsys.readouterr().out
             assert f'3 people in 3 frames, {dark} taken to be low_light, {lit} taken to be well_lit' in said
 
-    @pytest.mark.parametrize('option, message', [
-        ('dim', "'dim' is not one of"), ('9.png=low_light', 'no such image was read')])
+    @pytest.mark.parametrize(
+        'option, message', [('dim', "'dim' is not one of"), ('9.png=low_light', 'no such image was read')]
+    )
     def test_a_lighting_that_cannot_be_forced(self, folder, checkpoint, tmp_path, option, message, capsys):
         (folder / '3.png').unlink()
         with pytest.raises(SystemExit) as stopped:
@@ -390,8 +411,17 @@ class TestTool:
         assert [cv2.imread(str(tmp_path / 'out' / f'{i}.png')).shape[1] for i in range(3)] == [256, 256, 128]
 
     def test_a_video(self, checkpoint, tmp_path):
-        demo(video(tmp_path / 'a.mp4'), DEMO, checkpoint, '--out', tmp_path / 'out', '--num', 3,
-             '--lighting', 'low_light')
+        demo(
+            video(tmp_path / 'a.mp4'),
+            DEMO,
+            checkpoint,
+            '--out',
+            tmp_path / 'out',
+            '--num',
+            3,
+            '--lighting',
+            'low_light',
+        )
         assert len(Source(str(tmp_path / 'out' / 'poses.mp4'))) == 3
 
     def test_a_detector(self, folder, checkpoint, detector_files, tmp_path):  # noqa: F811

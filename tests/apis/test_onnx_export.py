@@ -1,4 +1,5 @@
 """ONNX files: what they compute, for every kind of head and any batch."""
+
 import numpy as np
 import pytest
 import torch
@@ -83,9 +84,13 @@ def test_a_wrong_file_is_refused(exlpose_root, tmp_path, monkeypatch):
     assert not list(tmp_path.glob('*.onnx*'))
 
 
-@pytest.mark.parametrize('name', [
-    'dark-lspet/baseline-all_mobilenetv2_1xb32-6e_dark-lspet-128x96.py',
-    'exlpose/exlpose-no-lsbn_cpn_r50_1xb32-32e_exlpose-256x192.py'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'dark-lspet/baseline-all_mobilenetv2_1xb32-6e_dark-lspet-128x96.py',
+        'exlpose/exlpose-no-lsbn_cpn_r50_1xb32-32e_exlpose-256x192.py',
+    ],
+)
 def test_networks_without_lsbn(name, exlpose_root, tmp_path, monkeypatch):
     config, model, checkpoint = trained(name, exlpose_root, tmp_path, monkeypatch)
     size = tuple(config.codec.input_size)

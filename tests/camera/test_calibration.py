@@ -1,4 +1,5 @@
 """Measuring dark frames, and finding a known camera again."""
+
 import json
 from dataclasses import replace
 
@@ -15,8 +16,8 @@ CAMERA = PRESETS['exlpose-hard']
 
 def scene(size=(200, 320), level=0.5):
     """Expected DN: a smooth slope with a bright spot."""
-    y, x = np.mgrid[:size[0], :size[1]].astype(np.float32) / size[0]
-    light = level * (0.5 + x / 2 + 3 * np.exp(-40 * ((x - 0.8)**2 + (y - 0.5)**2)))
+    y, x = np.mgrid[: size[0], : size[1]].astype(np.float32) / size[0]
+    light = level * (0.5 + x / 2 + 3 * np.exp(-40 * ((x - 0.8) ** 2 + (y - 0.5) ** 2)))
     return np.dstack([0.8 * light, light, 0.9 * light]).astype(np.float32)
 
 
@@ -53,16 +54,16 @@ def test_rows_and_blur_and_a_shared_noise_are_seen():
     blurred = cv2.blur(noise[..., 0], (2, 1))
     measured = measure(np.rint(np.dstack([blurred, noise[..., 1:]])).astype(np.uint8))
     # Row means vary by 2 where pixels of variance 25 + 4 would by sqrt(29 / 600).
-    assert measured['banding R'] == pytest.approx(0.8**0.5 * 2 / (29 / 600)**0.5, rel=0.1)
+    assert measured['banding R'] == pytest.approx(0.8**0.5 * 2 / (29 / 600) ** 0.5, rel=0.1)
     assert measured['lag-1 B'] == pytest.approx((12.5 / 2 + 4) / (12.5 + 4), abs=0.05)
     assert measured['correlation RG'] > 0.6 > 0.3 > measured['correlation RB']
 
 
 def test_the_scene_is_what_the_camera_saw():
-    camera = replace(CAMERA, row_noise=0.)
+    camera = replace(CAMERA, row_noise=0.0)
     # The response is measured with grey light; what is clipped of other colours is not in it.
-    found = estimate_scene(frame(camera, level=1.), camera).mean(axis=(0, 1))
-    np.testing.assert_allclose(found, scene(level=1.).mean(axis=(0, 1)), rtol=0.15)
+    found = estimate_scene(frame(camera, level=1.0), camera).mean(axis=(0, 1))
+    np.testing.assert_allclose(found, scene(level=1.0).mean(axis=(0, 1)), rtol=0.15)
 
 
 def test_a_known_camera_measures_like_its_own_retake():
@@ -75,7 +76,7 @@ def test_a_known_camera_measures_like_its_own_retake():
 def test_fit_comes_nearer_to_the_camera():
     real = [frame(level=level, size=(96, 160)) for level in (0.3, 0.8)]
     start = replace(CAMERA, row_noise=4 * CAMERA.row_noise)
-    bluer = replace(start, white_balance=(1., 1., 2.))
+    bluer = replace(start, white_balance=(1.0, 1.0, 2.0))
     losses = []
     found, other = fit(real, [start, bluer], evaluations=40, progress=losses.append)
     assert len(losses) >= 40 and min(losses) < 0.6 * losses[0]
@@ -87,9 +88,9 @@ def test_fit_comes_nearer_to_the_camera():
 
 
 def test_the_judge_cannot_tell_one_camera_from_itself_but_another():
-    real = [frame(seed=seed, size=(256, 512), level=1.) for seed in (0, 1)]
-    same = [frame(seed=seed, size=(256, 512), level=1.) for seed in (2, 3)]
-    other = [frame(Camera(), seed, size=(256, 512), level=1.) for seed in (2, 3)]
+    real = [frame(seed=seed, size=(256, 512), level=1.0) for seed in (0, 1)]
+    same = [frame(seed=seed, size=(256, 512), level=1.0) for seed in (2, 3)]
+    other = [frame(Camera(), seed, size=(256, 512), level=1.0) for seed in (2, 3)]
     assert judge(real, same) < 0.75
     assert judge(real, other) > 0.9
 
@@ -103,8 +104,10 @@ def test_report(tmp_path):
     assert cv2.imread(str(tmp_path / 'new' / 'camera.jpg')).shape[2] == 3
 
 
-@pytest.mark.parametrize('picture, message', [
-    (np.zeros((40, 40, 3), np.uint8), 'same everywhere'), (np.ones((8, 40, 3), np.uint8), 'too small')])
+@pytest.mark.parametrize(
+    'picture, message',
+    [(np.zeros((40, 40, 3), np.uint8), 'same everywhere'), (np.ones((8, 40, 3), np.uint8), 'too small')],
+)
 def test_frames_without_noise(picture, message):
     with pytest.raises(CalibrationError, match=message):
         measure(picture)
@@ -114,7 +117,7 @@ def test_frames_without_noise(picture, message):
 def test_the_presets_retake_the_real_frames(official_dir, level, n):
     """Within 25 %; the maximum is one sample of a frame and differs from seed to seed."""
     camera = replace(PRESETS[f'exlpose-{level}'], analog_gain=3.4)
-    path, = official_dir.glob(f'*exp{n}_dark*.png')
+    (path,) = official_dir.glob(f'*exp{n}_dark*.png')
     real = cv2.imread(str(path))
     measured, simulated = measure(real), measure(retake(real, camera, seed=1))
     for name in measured:

@@ -1,4 +1,5 @@
 """The low-light camera: order of operations, units, noise statistics, errors."""
+
 import hashlib
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from exlpose_mm.camera.simulation import (
     tukey_lambda,
 )
 
-SILENT = dict(gain=1e-6, read_noise=0., row_noise=0.)
+SILENT = dict(gain=1e-6, read_noise=0.0, row_noise=0.0)
 
 
 def flat(value, size=(64, 48)):
@@ -34,14 +35,14 @@ def test_without_noise_it_is_a_linear_scaling():
     """Half the frame at sRGB 128, half at 255: linear light 0.2159 and 1."""
     image = flat(128)
     image[:, 24:] = 255
-    out = Camera(mean=100., **SILENT).expose(image, rng())
-    linear = np.array([((128 / 255 + 0.055) / 1.055)**2.4, 1.])
+    out = Camera(mean=100.0, **SILENT).expose(image, rng())
+    linear = np.array([((128 / 255 + 0.055) / 1.055) ** 2.4, 1.0])
     want = np.rint(100 * linear / linear.mean())
     np.testing.assert_allclose([out[20, 5, 0], out[20, 40, 0]], want, atol=1)
 
 
 def test_mosaic_is_rggb():
-    blue, green, red = 10., 20., 30.
+    blue, green, red = 10.0, 20.0, 30.0
     raw = mosaic(np.float32([[[blue, green, red]] * 2] * 2))
     np.testing.assert_array_equal(raw, [[red, green], [green, blue]])
 
@@ -69,7 +70,7 @@ def test_gradients_in_demosaicing():
     own = (5 * raw[y, x] - near - raw[y, x - 2] - raw[y, x + 2] + (raw[y - 2, x] + raw[y + 2, x]) / 2) / 8
     np.testing.assert_allclose(full[y, x, 2], plain[y, x, 2] + own, rtol=1e-4)
     np.testing.assert_allclose(full[y, x, 1], raw[y, x], rtol=1e-6)
-    ramp = np.add.outer(np.arange(12.), np.arange(14.)).astype(np.float32)
+    ramp = np.add.outer(np.arange(12.0), np.arange(14.0)).astype(np.float32)
     np.testing.assert_allclose(demosaic(ramp, 'malvar')[3:-3, 3:-3, 0], ramp[3:-3, 3:-3], atol=1e-4)
 
 
@@ -78,7 +79,7 @@ def test_no_light_is_negative():
     edge = np.zeros((8, 8), np.float32)
     edge[:, 4:] = 100
     assert demosaic(edge, 'malvar').min() == 0 < demosaic(edge, 'malvar').max()
-    camera = camera_of('exlpose-hard', colour_matrix=((.8, .1, .1), (.1, .8, .1), (.1, .1, .8)))
+    camera = camera_of('exlpose-hard', colour_matrix=((0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8)))
     green = np.zeros((8, 8, 3), np.float32)
     green[..., 1] = 50
     assert np.linalg.inv(camera.colour_matrix)[0, 1] < 0
@@ -89,8 +90,9 @@ def test_no_light_is_negative():
 @pytest.mark.parametrize('method', ['bilinear', 'malvar'])
 def test_an_even_colour_stays_even_up_to_the_border(size, method):
     colour = np.float32([10, 120, 230])
-    np.testing.assert_allclose(demosaic(mosaic(np.broadcast_to(colour, (*size, 3))), method),
-                               np.broadcast_to(colour, (*size, 3)), rtol=1e-6)
+    np.testing.assert_allclose(
+        demosaic(mosaic(np.broadcast_to(colour, (*size, 3))), method), np.broadcast_to(colour, (*size, 3)), rtol=1e-6
+    )
 
 
 # The pixels of published numbers: gain 0.5, read noise 0.6, row noise 0.12, bilinear.
@@ -105,13 +107,23 @@ def test_levels_keep_their_pixels(level):
 
 def test_the_whole_way_pixel_by_pixel():
     """Every stage, spelled out for one sensor pixel at a time; shot noise is left out by a high gain."""
-    camera = Camera(mean=None, light_ratio=4, gain=1e-4, analog_gain=20., read_noise=0., row_noise=0.,
-                    colour_bias=(2000., 1000., 0.), black_level=3., adc_bits=6, white_balance=(2., 1., 1.5),
-                    tone_curve='linear')
+    camera = Camera(
+        mean=None,
+        light_ratio=4,
+        gain=1e-4,
+        analog_gain=20.0,
+        read_noise=0.0,
+        row_noise=0.0,
+        colour_bias=(2000.0, 1000.0, 0.0),
+        black_level=3.0,
+        adc_bits=6,
+        white_balance=(2.0, 1.0, 1.5),
+        tone_curve='linear',
+    )
     image = rng(1).integers(0, 256, (8, 10, 3), dtype=np.uint8)
     out = camera.expose(image, rng())
     step = 255 / 63
-    for y, x, channel, balance, bias in ((2, 4, 2, 2., 2.), (2, 5, 1, 1., 1.), (3, 5, 0, 1.5, 0.)):
+    for y, x, channel, balance, bias in ((2, 4, 2, 2.0, 2.0), (2, 5, 1, 1.0, 1.0), (3, 5, 0, 1.5, 0.0)):
         dn = image[y, x, channel] / 4 / balance + bias  # 1e-4 DN per electron, ten times at 20 dB
         want = (np.floor((dn + 3) / step + 0.5) * step - 3) * balance
         assert abs(int(out[y, x, channel]) - want) <= 0.5 + step / 2 * 0.2
@@ -119,14 +131,14 @@ def test_the_whole_way_pixel_by_pixel():
 
 def test_an_image_at_its_own_light_is_itself():
     """Within one DN per pixel, so that the way's constants are exact; what is too bright is white."""
-    camera = Camera(mean=None, light_ratio=1., tone_curve='linear', **SILENT)
+    camera = Camera(mean=None, light_ratio=1.0, tone_curve='linear', **SILENT)
     for value in (0, 1, 100, 254, 255):
         np.testing.assert_array_equal(camera.expose(flat(value), rng()), value)
     np.testing.assert_array_equal(camera.develop(np.full((4, 4, 3), 400, np.float32), rng()), 255)
 
 
 def test_the_sensor_saturates_at_its_highest_code():
-    camera = Camera(gain=1e-4, read_noise=0., row_noise=0., adc_bits=4, white_balance=(0.5, 0.5, 0.5))
+    camera = Camera(gain=1e-4, read_noise=0.0, row_noise=0.0, adc_bits=4, white_balance=(0.5, 0.5, 0.5))
     picture = camera.develop(np.full((4, 4, 3), 200, np.float32), rng())  # 400 DN on the sensor
     np.testing.assert_array_equal(picture, 128)
 
@@ -134,7 +146,7 @@ def test_the_sensor_saturates_at_its_highest_code():
 def test_the_demosaicing_is_the_named_one():
     image = rng(1).integers(0, 256, (12, 14, 3), dtype=np.uint8)
     for method in ('bilinear', 'malvar'):
-        camera = Camera(mean=None, light_ratio=1., tone_curve='linear', demosaicing=method, **SILENT)
+        camera = Camera(mean=None, light_ratio=1.0, tone_curve='linear', demosaicing=method, **SILENT)
         want = demosaic(mosaic(image.astype(np.float32)), method).clip(0, 255)
         np.testing.assert_allclose(camera.expose(image, rng()), want, atol=1)
 
@@ -142,8 +154,15 @@ def test_the_demosaicing_is_the_named_one():
 def test_what_the_sensor_adds_goes_through_balance_and_matrix():
     matrix = np.array([[1.5, 0.1, -0.6], [-0.5, 1.75, -0.25], [-0.05, -0.6, 1.65]])
     balance, bias = np.array([0.95, 0.85, 1.6]), np.array([9000, -4000, 2000])
-    camera = Camera(mean=100., gain=1e-3, read_noise=0., row_noise=0., colour_matrix=matrix.tolist(),
-                    white_balance=balance.tolist(), colour_bias=bias.tolist())
+    camera = Camera(
+        mean=100.0,
+        gain=1e-3,
+        read_noise=0.0,
+        row_noise=0.0,
+        colour_matrix=matrix.tolist(),
+        white_balance=balance.tolist(),
+        colour_bias=bias.tolist(),
+    )
     picture = camera.expose(flat(200, (100, 100)), rng())[..., ::-1]
     want = 100 + matrix @ (balance * bias * 1e-3)
     np.testing.assert_allclose(picture.mean(axis=(0, 1)), want, atol=0.1)
@@ -151,8 +170,8 @@ def test_what_the_sensor_adds_goes_through_balance_and_matrix():
 
 def test_the_colour_matrix_comes_back_and_mixes_the_noise():
     """A grey scene stays what it was; the noise of red carries the matrix's share of green's."""
-    matrix = ((1.6, -0.6, 0.), (0., 1., 0.), (0., 0., 1.))
-    camera = dict(mean=100., read_noise=0., row_noise=0., colour_matrix=matrix, white_balance=(1.5, 1., 2.))
+    matrix = ((1.6, -0.6, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0))
+    camera = dict(mean=100.0, read_noise=0.0, row_noise=0.0, colour_matrix=matrix, white_balance=(1.5, 1.0, 2.0))
     quiet = Camera(gain=1e-5, **camera).expose(flat(200), rng())
     np.testing.assert_allclose(quiet[4:-4, 4:-4], 100, atol=1)
     noisy = Camera(gain=0.5, **camera).expose(flat(200, (400, 400)), rng()).astype(float)
@@ -164,9 +183,9 @@ def test_the_colour_matrix_comes_back_and_mixes_the_noise():
 
 
 def test_what_lies_below_the_black_level_is_lost():
-    camera = dict(mean=None, light_ratio=1e6, gain=1., read_noise=2., row_noise=0.)
+    camera = dict(mean=None, light_ratio=1e6, gain=1.0, read_noise=2.0, row_noise=0.0)
     nothing = np.zeros((300, 300, 3), np.float32)
-    clipped, kept = (Camera(**camera, adc_bits=8, black_level=level).develop(nothing, rng()) for level in (0., 20.))
+    clipped, kept = (Camera(**camera, adc_bits=8, black_level=level).develop(nothing, rng()) for level in (0.0, 20.0))
     # E max(N(0, 2), 0) = 2 / sqrt(2 pi) at the pixels that measure red, whatever was lost before;
     # elsewhere means of four, which only the black level lets be of negative values too.
     for picture in (clipped, kept):
@@ -175,7 +194,7 @@ def test_what_lies_below_the_black_level_is_lost():
     np.testing.assert_allclose(kept[1::2, 1::2, 2].mean(), 1 / np.sqrt(2 * np.pi), rtol=0.2)
 
 
-@pytest.mark.parametrize('shape', [-0.2, 0., 0.14, 1.])
+@pytest.mark.parametrize('shape', [-0.2, 0.0, 0.14, 1.0])
 def test_tukey_lambda_has_unit_variance_and_its_quantiles(shape):
     uniform = ((np.arange(400000) + 0.5) / 400000).astype(np.float64)
     values = tukey_lambda(uniform, shape)
@@ -189,9 +208,16 @@ def test_presets_let_their_light_through():
     light = [PRESETS[f'exlpose-{level}'].mean for level in ('normal', 'hard', 'extreme')]
     assert light == sorted(light, reverse=True)
     for name, camera in PRESETS.items():
-        quiet = camera_of(name, read_noise=0., row_noise=0., colour_bias=(0., 0., 0.), gain=1e-4, adc_bits=None,
-                          demosaicing='bilinear')
-        linear = np.where(image <= 10, image / 255 / 12.92, ((image / 255 + 0.055) / 1.055)**2.4)
+        quiet = camera_of(
+            name,
+            read_noise=0.0,
+            row_noise=0.0,
+            colour_bias=(0.0, 0.0, 0.0),
+            gain=1e-4,
+            adc_bits=None,
+            demosaicing='bilinear',
+        )
+        linear = np.where(image <= 10, image / 255 / 12.92, ((image / 255 + 0.055) / 1.055) ** 2.4)
         want = camera.mean or 255 * linear.mean() / camera.light_ratio
         assert quiet.expose(image, rng()).mean() == pytest.approx(want, abs=0.5)
         assert 0 < camera_of(name).expose(image, rng()).mean() < 8
@@ -216,23 +242,23 @@ def test_random_cameras_stay_in_their_ranges():
     assert np.std(np.log([c.read_noise for c in cameras])) == pytest.approx(0.263, rel=0.2)
     assert np.std(np.log([c.row_noise for c in cameras])) == pytest.approx(0.294, rel=0.2)
     lowest = draw_camera(SimpleNamespace(uniform=lambda low, high: low, normal=lambda mean, std: mean))
-    assert lowest == camera_of('exlpose-hard', mean=lowest.mean, analog_gain=0.)
+    assert lowest == camera_of('exlpose-hard', mean=lowest.mean, analog_gain=0.0)
     assert lowest.mean == pytest.approx(2.89)
     highest = draw_camera(SimpleNamespace(uniform=lambda low, high: high, normal=lambda mean, std: mean + std))
     assert (highest.mean, highest.analog_gain) == pytest.approx((289 / 1600, 19.1))
     assert (highest.read_noise, highest.row_noise) == pytest.approx((2.04 * np.exp(0.263), 0.536 * np.exp(0.294)))
-    assert draw_camera(rng(), gain=2.).gain == 2. and draw_camera(rng(3)) == draw_camera(rng(3))
+    assert draw_camera(rng(), gain=2.0).gain == 2.0 and draw_camera(rng(3)) == draw_camera(rng(3))
 
 
 def test_analogue_gain_is_in_decibels_of_amplitude():
-    assert Camera(gain=0.5, analog_gain=20.).system_gain == pytest.approx(5)
+    assert Camera(gain=0.5, analog_gain=20.0).system_gain == pytest.approx(5)
     assert Camera(gain=0.5, analog_gain=-20 * np.log10(2)).system_gain == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize('gain', [0.5, 2.])
+@pytest.mark.parametrize('gain', [0.5, 2.0])
 def test_shot_noise_variance_is_gain_times_mean(gain):
     """Poisson electrons: var(DN) = K^2 var(e) = K^2 mean(DN) / K. At red's own sites."""
-    out = Camera(mean=60., gain=gain, read_noise=0., row_noise=0.).expose(flat(200, (400, 400)), rng())
+    out = Camera(mean=60.0, gain=gain, read_noise=0.0, row_noise=0.0).expose(flat(200, (400, 400)), rng())
     red = out[0::2, 0::2, 2].astype(float)
     np.testing.assert_allclose(red.mean(), 60, rtol=0.02)
     np.testing.assert_allclose(red.var(), gain * 60 + 1 / 12, rtol=0.05)
@@ -240,33 +266,36 @@ def test_shot_noise_variance_is_gain_times_mean(gain):
 
 @pytest.mark.parametrize('shape', [None, 0.14, -0.1])
 def test_read_noise_is_in_electrons(shape):
-    camera = Camera(mean=60., gain=0.5, read_noise=20., row_noise=0., read_shape=shape)
+    camera = Camera(mean=60.0, gain=0.5, read_noise=20.0, row_noise=0.0, read_shape=shape)
     red = camera.expose(flat(200, (400, 400)), rng())[0::2, 0::2, 2].astype(float)
-    np.testing.assert_allclose(red.var(), 0.5 * 60 + (0.5 * 20)**2, rtol=0.05)
+    np.testing.assert_allclose(red.var(), 0.5 * 60 + (0.5 * 20) ** 2, rtol=0.05)
 
 
-@pytest.mark.parametrize('shape', [-0.4, 0.])
+@pytest.mark.parametrize('shape', [-0.4, 0.0])
 def test_heavy_tails_are_finite(shape):
     """A generator's lowest number is 0, its highest the last below 1."""
     ends = np.float32([[0, 1 - 2**-24]])
-    camera = Camera(read_noise=2., row_noise=0., read_shape=shape)
-    generator = SimpleNamespace(random=lambda size, dtype: ends, poisson=np.zeros_like,
-                                standard_normal=lambda size, dtype: np.zeros(size, dtype))
+    camera = Camera(read_noise=2.0, row_noise=0.0, read_shape=shape)
+    generator = SimpleNamespace(
+        random=lambda size, dtype: ends,
+        poisson=np.zeros_like,
+        standard_normal=lambda size, dtype: np.zeros(size, dtype),
+    )
     low, high = camera._measure(np.zeros((1, 2)), generator)[0]
     assert -np.inf < low < -15 and 15 < high < np.inf
 
 
 def test_row_noise_is_shared_by_a_row_only():
-    camera = Camera(mean=60., gain=0.5, read_noise=0., row_noise=20.)
+    camera = Camera(mean=60.0, gain=0.5, read_noise=0.0, row_noise=20.0)
     red = camera.expose(flat(200, (400, 400)), rng())[0::2, 0::2, 2].astype(float)
     np.testing.assert_allclose(red.mean(1).std(), 0.5 * 20, rtol=0.15)
-    assert red.mean(0).std() < 1.
+    assert red.mean(0).std() < 1.0
 
 
 @pytest.mark.parametrize('level', LEVELS)
 def test_levels_set_the_mean(level):
     image = rng(1).integers(0, 256, (200, 150, 3), dtype=np.uint8)
-    out = camera_of(level, gain=0.02, read_noise=0., row_noise=0.).expose(image, rng())
+    out = camera_of(level, gain=0.02, read_noise=0.0, row_noise=0.0).expose(image, rng())
     assert out.dtype == np.uint8 and out.shape == image.shape
     np.testing.assert_allclose(out.mean(), LEVELS[level], rtol=0.1)
 
@@ -278,31 +307,46 @@ def test_deterministic_by_generator():
 
 
 def test_a_black_frame_and_odd_sizes():
-    assert Camera(read_noise=0., row_noise=0.).expose(flat(0, (5, 7)), rng()).max() == 0
+    assert Camera(read_noise=0.0, row_noise=0.0).expose(flat(0, (5, 7)), rng()).max() == 0
     for method in ('bilinear', 'malvar'):
         for size in ((1, 1), (1, 6), (5, 1)):
-            out = Camera(mean=100., demosaicing=method, **SILENT).expose(flat(9, size), rng())
+            out = Camera(mean=100.0, demosaicing=method, **SILENT).expose(flat(9, size), rng())
             assert out.shape == (*size, 3)
             np.testing.assert_array_equal(out[..., 2][::2, ::2], 100)
 
 
-@pytest.mark.parametrize('kwargs,name', [
-    (dict(mean=0), 'mean'), (dict(mean=300), 'mean'), (dict(gain=0), 'gain'),
-    (dict(read_noise=-1), 'read_noise'), (dict(row_noise=float('nan')), 'row_noise'),
-    (dict(light_ratio=100.), 'either mean or light_ratio'), (dict(mean=None), 'either mean or light_ratio'),
-    (dict(mean=None, light_ratio=0.5), 'light_ratio'), (dict(adc_bits=0), 'adc_bits'),
-    (dict(gain=None), 'gain'), (dict(gain='high'), 'gain'),
-    (dict(read_shape=-0.5), 'read_shape'), (dict(white_balance=(1., 0., 1.)), 'white_balance'),
-    (dict(colour_bias=(1., 2.)), 'colour_bias'), (dict(demosaicing='vng'), 'demosaicing'),
-    (dict(colour_matrix=((1., 0.), (0., 1.))), 'colour_matrix'), (dict(colour_matrix=((0., ) * 3, ) * 3), 'invertible'),
-    (dict(analog_gain=90.), 'analog_gain'), (dict(tone_curve='hlg'), 'tone_curve')])
+@pytest.mark.parametrize(
+    'kwargs,name',
+    [
+        (dict(mean=0), 'mean'),
+        (dict(mean=300), 'mean'),
+        (dict(gain=0), 'gain'),
+        (dict(read_noise=-1), 'read_noise'),
+        (dict(row_noise=float('nan')), 'row_noise'),
+        (dict(light_ratio=100.0), 'either mean or light_ratio'),
+        (dict(mean=None), 'either mean or light_ratio'),
+        (dict(mean=None, light_ratio=0.5), 'light_ratio'),
+        (dict(adc_bits=0), 'adc_bits'),
+        (dict(gain=None), 'gain'),
+        (dict(gain='high'), 'gain'),
+        (dict(read_shape=-0.5), 'read_shape'),
+        (dict(white_balance=(1.0, 0.0, 1.0)), 'white_balance'),
+        (dict(colour_bias=(1.0, 2.0)), 'colour_bias'),
+        (dict(demosaicing='vng'), 'demosaicing'),
+        (dict(colour_matrix=((1.0, 0.0), (0.0, 1.0))), 'colour_matrix'),
+        (dict(colour_matrix=((0.0,) * 3,) * 3), 'invertible'),
+        (dict(analog_gain=90.0), 'analog_gain'),
+        (dict(tone_curve='hlg'), 'tone_curve'),
+    ],
+)
 def test_values_outside_their_physical_range(kwargs, name):
     with pytest.raises(ValueError, match=name):
         Camera(**kwargs)
 
 
-@pytest.mark.parametrize('image', [
-    flat(1)[..., 0], flat(1).astype(np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+@pytest.mark.parametrize(
+    'image', [flat(1)[..., 0], flat(1).astype(np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)]
+)
 def test_images_it_cannot_take(image):
     with pytest.raises(ValueError, match=r'^the camera needs an 8-bit colour image of shape \(H, W, 3\), got'):
         Camera().expose(image, rng())

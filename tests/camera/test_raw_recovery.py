@@ -1,4 +1,5 @@
 """The sensor's numbers and colours behind a dark frame."""
+
 from dataclasses import replace
 
 import cv2
@@ -34,7 +35,7 @@ def test_an_unknown_pattern():
 
 
 def test_the_picture_is_the_rounded_product():
-    raw = poisson(3., (20, 24))
+    raw = poisson(3.0, (20, 24))
     want = np.floor(demosaic(raw, 'malvar')[..., ::-1].astype(float) @ MATRIX.T + 0.5).clip(0, 255)
     assert (develop_raw(raw, CAMERA) == want[..., ::-1]).mean() > 0.999
 
@@ -56,7 +57,7 @@ def test_colours_come_back():
 
 @pytest.mark.parametrize('level, n', [('hard', 400), ('extreme', 1200)])
 def test_the_presets_reproduce_real_frames_from_whole_numbers(official_dir, level, n):
-    path, = official_dir.glob(f'*exp{n}_dark*.png')
+    (path,) = official_dir.glob(f'*exp{n}_dark*.png')
     part = cut_to_red(cv2.imread(str(path)), 'BGGR')[400:500]
     camera = PRESETS[f'exlpose-{level}']
     assert (develop_raw(recover_raw(part, camera), camera) == part).mean() > 0.98

@@ -1,4 +1,5 @@
 """Operators of ``mmcv.ops`` against their formulas, spelled out; mmcv compiled or not, they are to be the same."""
+
 import multiprocessing
 import subprocess
 import sys
@@ -31,8 +32,9 @@ def kept(boxes: np.ndarray, scores: np.ndarray, threshold: float, offset: int) -
     for i in np.argsort(-scores):
         overlaps = []
         for j in result:
-            width, height = (min(boxes[i][k + 2], boxes[j][k + 2]) - max(boxes[i][k], boxes[j][k]) + offset
-                             for k in range(2))
+            width, height = (
+                min(boxes[i][k + 2], boxes[j][k + 2]) - max(boxes[i][k], boxes[j][k]) + offset for k in range(2)
+            )
             common = max(width, 0) * max(height, 0)
             areas = [(b[2] - b[0] + offset) * (b[3] - b[1] + offset) for b in (boxes[i], boxes[j])]
             overlaps.append(common / (sum(areas) - common))
@@ -42,7 +44,7 @@ def kept(boxes: np.ndarray, scores: np.ndarray, threshold: float, offset: int) -
 
 
 @pytest.mark.parametrize('offset', [0, 1])
-@pytest.mark.parametrize('threshold', [.1, .4, .6])
+@pytest.mark.parametrize('threshold', [0.1, 0.4, 0.6])
 def test_nms(boxes, threshold, offset):
     detections, indices = nms(*boxes, iou_threshold=threshold, offset=offset)
     expected = kept(*map(np.asarray, boxes), threshold, offset)
@@ -52,9 +54,14 @@ def test_nms(boxes, threshold, offset):
 
 def test_batched_nms_keeps_classes_apart(boxes):
     classes = torch.arange(40) % 2
-    _, indices = batched_nms(*boxes, classes, dict(type='nms', iou_threshold=.3))
-    expected = [i for c in range(2) for i in torch.nonzero(classes == c).flatten()[
-        kept(*(np.asarray(part[classes == c]) for part in boxes), .3, 0)].tolist()]
+    _, indices = batched_nms(*boxes, classes, dict(type='nms', iou_threshold=0.3))
+    expected = [
+        i
+        for c in range(2)
+        for i in torch.nonzero(classes == c)
+        .flatten()[kept(*(np.asarray(part[classes == c]) for part in boxes), 0.3, 0)]
+        .tolist()
+    ]
     assert sorted(indices.tolist()) == sorted(expected)
 
 
@@ -76,48 +83,69 @@ def agrees(function, spelled, *inputs: Tensor) -> None:
         weights = torch.linspace(-1, 1, value.numel(), dtype=torch.double).view_as(value)
         results.append((value, *torch.autograd.grad((value * weights).sum(), leaves)))
     for ours, expected in zip(*results):
-        assert expected.abs().max() > .01
+        assert expected.abs().max() > 0.01
         torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize('aligned', [True, False])
 def test_roi_align(aligned):
     image = torch.randn(2, 3, 9, 11, generator=torch.Generator().manual_seed(0))
-    rois = torch.tensor([[1, 4.5, 2., 17., 14.], [0, 6., 6., 12.5, 13.]], dtype=torch.double)
+    rois = torch.tensor([[1, 4.5, 2.0, 17.0, 14.0], [0, 6.0, 6.0, 12.5, 13.0]], dtype=torch.double)
 
     def spelled(image: Tensor) -> Tensor:
         out = []
         for roi in rois:
-            x0, y0, x1, y1 = roi[1:] / 2 - (.5 if aligned else 0)
-            out += [sum(bilinear(image[int(roi[0])], float(y0 + (y1 - y0) * (row + (i + .5) / 2) / 3),
-                                 float(x0 + (x1 - x0) * (column + (j + .5) / 2) / 2))
-                        for i in range(2) for j in range(2)) / 4 for row in range(3) for column in range(2)]
+            x0, y0, x1, y1 = roi[1:] / 2 - (0.5 if aligned else 0)
+            out += [
+                sum(
+                    bilinear(
+                        image[int(roi[0])],
+                        float(y0 + (y1 - y0) * (row + (i + 0.5) / 2) / 3),
+                        float(x0 + (x1 - x0) * (column + (j + 0.5) / 2) / 2),
+                    )
+                    for i in range(2)
+                    for j in range(2)
+                )
+                / 4
+                for row in range(3)
+                for column in range(2)
+            ]
         return torch.stack(out).view(2, 3, 2, 3).permute(0, 3, 1, 2)
 
-    agrees(lambda image: roi_align(image, rois, (3, 2), .5, 2, 'avg', aligned), spelled, image)
+    agrees(lambda image: roi_align(image, rois, (3, 2), 0.5, 2, 'avg', aligned), spelled, image)
 
 
 @pytest.mark.parametrize('groups', [1, 2])
 @pytest.mark.parametrize('modulated', [False, True])
 def test_deformable_convolution(modulated, groups):
     draw = torch.Generator().manual_seed(0)
-    image, weight, bias = (torch.randn(*shape, generator=draw) for shape in ((1, 4, 5, 6), (2, 4 // groups, 3, 3), (2,)))
+    image, weight, bias = (
+        torch.randn(*shape, generator=draw) for shape in ((1, 4, 5, 6), (2, 4 // groups, 3, 3), (2,))
+    )
     offset = torch.randn(1, 2 * 2 * 9, 3, 3, generator=draw)
     mask = torch.rand(1, 2 * 9, 3, 3, generator=draw)
     options = dict(stride=2, padding=1, dilation=1, groups=groups, deform_groups=2)
 
-    def spelled(image: Tensor, offset: Tensor, weight: Tensor, mask: Tensor = torch.ones(1, 18, 3, 3).double(),
-                bias: Tensor = torch.zeros(2).double()) -> Tensor:
+    def spelled(
+        image: Tensor,
+        offset: Tensor,
+        weight: Tensor,
+        mask: Tensor = torch.ones(1, 18, 3, 3).double(),
+        bias: Tensor = torch.zeros(2).double(),
+    ) -> Tensor:
         out = []
         for channel, row, column in product(range(2), range(3), range(3)):
             value = bias[channel]
             for tap, inner in product(range(9), range(4 // groups)):
                 source = inner + (channel * groups // 2) * (4 // groups)
                 group = source // 2
-                dy, dx = offset[0, (group * 9 + tap) * 2:(group * 9 + tap) * 2 + 2, row, column]
+                dy, dx = offset[0, (group * 9 + tap) * 2 : (group * 9 + tap) * 2 + 2, row, column]
                 y, x = row * 2 - 1 + tap // 3 + dy, column * 2 - 1 + tap % 3 + dx
-                value = value + (weight[channel, inner, tap // 3, tap % 3] * mask[0, group * 9 + tap, row, column]
-                                 * sampled(image[0, source], y, x))
+                value = value + (
+                    weight[channel, inner, tap // 3, tap % 3]
+                    * mask[0, group * 9 + tap, row, column]
+                    * sampled(image[0, source], y, x)
+                )
             out.append(value)
         return torch.stack(out).view(1, 2, 3, 3)
 
@@ -130,8 +158,15 @@ def test_deformable_convolution(modulated, groups):
         return total
 
     if modulated:
-        agrees(lambda i, o, w, m, b: modulated_deform_conv2d(i, o, m, w, b, *options.values()), spelled,
-               image, offset, weight, mask, bias)
+        agrees(
+            lambda i, o, w, m, b: modulated_deform_conv2d(i, o, m, w, b, *options.values()),
+            spelled,
+            image,
+            offset,
+            weight,
+            mask,
+            bias,
+        )
     else:
         agrees(lambda i, o, w: deform_conv2d(i, o, w, *options.values()), spelled, image, offset, weight)
 
@@ -147,34 +182,48 @@ def test_sigmoid_focal_loss(weighted):
         total = logits.new_zeros(())
         for row, column in product(range(5), range(3)):
             p = logits[row, column].sigmoid()
-            loss = -.25 * (1 - p)**2 * p.log() if target[row] == column else -.75 * p**2 * (1 - p).log()
+            loss = -0.25 * (1 - p) ** 2 * p.log() if target[row] == column else -0.75 * p**2 * (1 - p).log()
             factor = 1 if weight is None else 0 if target[row] == 3 else weight[target[row]]
             total = total + factor * loss
         return (total / 5)[None]
 
-    agrees(lambda logits: sigmoid_focal_loss(logits, target, 2., .25, weight, 'mean')[None], spelled,
-           2 * torch.randn(5, 3, generator=draw))
+    agrees(
+        lambda logits: sigmoid_focal_loss(logits, target, 2.0, 0.25, weight, 'mean')[None],
+        spelled,
+        2 * torch.randn(5, 3, generator=draw),
+    )
 
 
 @not_compiled
 def test_deformable_attention_on_a_gpu_takes_the_same_formula_as_on_a_cpu():
     """mmcv takes the extension on a GPU, so its two functions are called by hand."""
     from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction, multi_scale_deformable_attn_pytorch
+
     draw = torch.Generator().manual_seed(0)
     shapes, start = torch.tensor([[4, 3], [2, 2]]), torch.tensor([0, 12])
-    agrees(lambda v, l, a: MultiScaleDeformableAttnFunction.apply(v, shapes, start, l, a, 64),
-           lambda v, l, a: multi_scale_deformable_attn_pytorch(v, shapes, l, a),
-           torch.randn(1, 16, 2, 4, generator=draw), torch.rand(1, 5, 2, 2, 3, 2, generator=draw),
-           torch.rand(1, 5, 2, 2, 3, generator=draw))
+    agrees(
+        lambda v, at, a: MultiScaleDeformableAttnFunction.apply(v, shapes, start, at, a, 64),
+        lambda v, at, a: multi_scale_deformable_attn_pytorch(v, shapes, at, a),
+        torch.randn(1, 16, 2, 4, generator=draw),
+        torch.rand(1, 5, 2, 2, 3, 2, generator=draw),
+        torch.rand(1, 5, 2, 2, 3, generator=draw),
+    )
 
 
 @not_compiled
-@pytest.mark.parametrize('call, name', [
-    ('mmcv.ops.box_iou_rotated(torch.ones(1, 5), torch.ones(1, 5))', 'box_iou_rotated'),
-    ('mmcv.ops.RoIAlign(2, pool_mode="max")(torch.ones(1, 1, 4, 4), torch.tensor([[0., 0, 0, 3, 3]]))', 'roi_align')
-])
+@pytest.mark.parametrize(
+    'call, name',
+    [
+        ('mmcv.ops.box_iou_rotated(torch.ones(1, 5), torch.ones(1, 5))', 'box_iou_rotated'),
+        (
+            'mmcv.ops.RoIAlign(2, pool_mode="max")(torch.ones(1, 1, 4, 4), torch.tensor([[0., 0, 0, 3, 3]]))',
+            'roi_align',
+        ),
+    ],
+)
 def test_other_operators_say_what_to_install(call, name):
     from exlpose_mm.compat.mmcv_ext import MissingOperatorError
+
     with pytest.raises(NotImplementedError, match=f'{name}.*mim install mmcv') as error:
         eval(call)
     assert type(error.value).__name__ == MissingOperatorError.__name__
@@ -182,23 +231,31 @@ def test_other_operators_say_what_to_install(call, name):
 
 def test_environment_can_be_collected():
     from mmcv.utils import collect_env
+
     compiler = collect_env()['MMCV Compiler']
     assert (compiler == 'not compiled') == STAND_IN
 
 
-@pytest.mark.parametrize('first', ['import mmpose.apis', 'import exlpose_mm', 'import mmdet.models, mmpose.models',
-                                   'from mmcv.ops import nms'])
+@pytest.mark.parametrize(
+    'first',
+    ['import mmpose.apis', 'import exlpose_mm', 'import mmdet.models, mmpose.models', 'from mmcv.ops import nms'],
+)
 def test_imports_in_any_order(first):
     """A new interpreter of an environment into which the package was installed."""
-    done = subprocess.run([sys.executable, '-c', f'{first}; import mmpose.apis, mmdet.apis, exlpose_mm, mmcv.ops'],
-                          capture_output=True, encoding='utf-8')
+    done = subprocess.run(
+        [sys.executable, '-c', f'{first}; import mmpose.apis, mmdet.apis, exlpose_mm, mmcv.ops'],
+        capture_output=True,
+        encoding='utf-8',
+    )
     assert done.returncode == 0, done.stderr
 
 
 def test_a_checkout_that_was_not_installed():
-    code = ('import sys; sys.modules["exlpose_mm_startup"] = None\n'
-            'sys.meta_path = [finder for finder in sys.meta_path if "MMCV" not in repr(finder)]\n'
-            'import exlpose_mm, mmcv.ops, mmpose.apis')
+    code = (
+        'import sys; sys.modules["exlpose_mm_startup"] = None\n'
+        'sys.meta_path = [finder for finder in sys.meta_path if "MMCV" not in repr(finder)]\n'
+        'import exlpose_mm, mmcv.ops, mmpose.apis'
+    )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, encoding='utf-8')
     assert done.returncode == 0, done.stderr
 
@@ -206,7 +263,7 @@ def test_a_checkout_that_was_not_installed():
 def test_spawned_workers(boxes):
     """Their first import is that of what they are to do."""
     with multiprocessing.get_context('spawn').Pool(1) as pool:
-        assert pool.apply(nms, (*boxes, .5))[1].tolist() == kept(*map(np.asarray, boxes), .5, 0)
+        assert pool.apply(nms, (*boxes, 0.5))[1].tolist() == kept(*map(np.asarray, boxes), 0.5, 0)
 
 
 def test_a_compiled_extension_is_found_first(tmp_path):
@@ -214,9 +271,11 @@ def test_a_compiled_extension_is_found_first(tmp_path):
     (tmp_path / 'mmcv').mkdir()
     (tmp_path / 'mmcv' / '__init__.py').write_text('', encoding='utf-8')
     (tmp_path / 'mmcv' / '_ext.py').write_text('OWN = True', encoding='utf-8')
-    code = ('import sys; sys.path.insert(0, sys.argv[1])\n'
-            'import runpy; runpy.run_path(sys.argv[2])\n'
-            'import mmcv._ext; assert mmcv._ext.OWN')
+    code = (
+        'import sys; sys.path.insert(0, sys.argv[1])\n'
+        'import runpy; runpy.run_path(sys.argv[2])\n'
+        'import mmcv._ext; assert mmcv._ext.OWN'
+    )
     finder = exlpose_mm.exlpose_mm_startup.__file__
     done = subprocess.run([sys.executable, '-c', code, str(tmp_path), finder], capture_output=True, encoding='utf-8')
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,5 @@
 """The crop cache: the same samples without decoding; resumable, checked, rebuilt."""
+
 import multiprocessing
 import os
 import pickle
@@ -32,9 +33,15 @@ PIPELINES = dict(
         dict(type='GetBBoxCenterScale', padding=0.7),
         dict(type='RandomFlip', prob=0.5),
         dict(type='RandomBBoxTransform', shift_factor=0.1, scale_factor=(0.5, 0.8), rotate_factor=30),
-        dict(type='OnLighting', lighting='low_light',
-             transforms=[dict(type='ScaleToMean', crop=AFFINE), dict(type='AntiAlias', input_size=(24, 32))]),
-        AFFINE, *END])
+        dict(
+            type='OnLighting',
+            lighting='low_light',
+            transforms=[dict(type='ScaleToMean', crop=AFFINE), dict(type='AntiAlias', input_size=(24, 32))],
+        ),
+        AFFINE,
+        *END,
+    ],
+)
 
 
 def pairs(root, pipeline=PIPELINES['cpn'], **kwargs):
@@ -67,7 +74,6 @@ def same(first, second) -> bool:
 
 
 class TestSamples:
-
     @pytest.mark.parametrize('pipeline', PIPELINES.values(), ids=PIPELINES)
     def test_are_those_of_whole_frames_to_the_pixel(self, exlpose_root, path, pipeline):
         whole = pairs(exlpose_root, pipeline)
@@ -83,8 +89,9 @@ class TestSamples:
         dataset = pairs(exlpose_root, pipeline)
         build(dataset, path)
         person = dataset.get_data_info(0)
-        for frame, whole in zip(CropCache(path, str(exlpose_root)).load(person)['img'],
-                                dataset.pipeline.transforms[0](dict(person))['img']):
+        for frame, whole in zip(
+            CropCache(path, str(exlpose_root)).load(person)['img'], dataset.pipeline.transforms[0](dict(person))['img']
+        ):
             assert frame.shape == whole.shape and (frame == 0).mean() > (whole == 0).mean() + 0.1
             np.testing.assert_array_equal(frame[frame > 0], whole[frame > 0])
 
@@ -119,12 +126,13 @@ class TestSamples:
         dataset = pairs(exlpose_root, config.train_dataloader.dataset.pipeline)
         build(dataset, path)
         config.merge_from_dict({'train_dataloader.dataset.crop_cache': path})
-        assert same(sample(pairs(exlpose_root, config.train_dataloader.dataset.pipeline, crop_cache=path), 1, 0),
-                    sample(dataset, 1, 0))
+        assert same(
+            sample(pairs(exlpose_root, config.train_dataloader.dataset.pipeline, crop_cache=path), 1, 0),
+            sample(dataset, 1, 0),
+        )
 
 
 class TestBuilding:
-
     def test_goes_on_after_a_kill(self, exlpose_root, path):
         dataset = pairs(exlpose_root)
 
@@ -155,8 +163,9 @@ class TestBuilding:
         build(dataset, path)
         build(dataset, str(tmp_path / 'other'), workers=2)
         for i in range(len(dataset)):
-            first, second = (CropCache(p, str(exlpose_root)).load(dataset.get_data_info(i))
-                             for p in (path, str(tmp_path / 'other')))
+            first, second = (
+                CropCache(p, str(exlpose_root)).load(dataset.get_data_info(i)) for p in (path, str(tmp_path / 'other'))
+            )
             np.testing.assert_array_equal(first['img'], second['img'])
             assert first['lost_sums'] == second['lost_sums']
 
@@ -182,13 +191,25 @@ class TestBuilding:
             build(pairs(exlpose_root), str(tmp_path / 'file' / 'crops.lmdb'))
 
     @pytest.mark.parametrize('workers', [0, 1])
-    @pytest.mark.parametrize('steps, problem', [
-        (PIPELINES['cpn'][1:], 'begins with LoadPairedImages'),
-        ([dict(type='LoadPairedImages')], '^a crop cache needs a pipeline with a TopdownAffine or CPNCrop$'),
-        ([PIPELINES['affine'][0], dict(type='GetBBoxCenterScale'), dict(type='RandomHalfBody'), AFFINE, *END],
-         'RandomHalfBody stands before the crop'),
-        ([PIPELINES['cpn'][0], dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance')]),
-          *PIPELINES['cpn'][1:]], 'LowLightEnhance stands before the crop')])
+    @pytest.mark.parametrize(
+        'steps, problem',
+        [
+            (PIPELINES['cpn'][1:], 'begins with LoadPairedImages'),
+            ([dict(type='LoadPairedImages')], '^a crop cache needs a pipeline with a TopdownAffine or CPNCrop$'),
+            (
+                [PIPELINES['affine'][0], dict(type='GetBBoxCenterScale'), dict(type='RandomHalfBody'), AFFINE, *END],
+                'RandomHalfBody stands before the crop',
+            ),
+            (
+                [
+                    PIPELINES['cpn'][0],
+                    dict(type='OnLighting', lighting='low_light', transforms=[dict(type='LowLightEnhance')]),
+                    *PIPELINES['cpn'][1:],
+                ],
+                'LowLightEnhance stands before the crop',
+            ),
+        ],
+    )
     def test_a_pipeline_that_does_not_suit(self, exlpose_root, path, steps, problem, workers):
         with pytest.raises(CropCacheError, match=problem):
             build(pairs(exlpose_root, steps), path, workers)
@@ -206,7 +227,6 @@ class TestBuilding:
 
 
 class TestStaleness:
-
     def test_no_cache(self, exlpose_root, path):
         with pytest.raises(CropCacheError, match='tools/cache_crops.py'):
             pairs(exlpose_root, crop_cache=path)
@@ -256,10 +276,14 @@ BOXES = [(300, 200, 380, 360), (20, 10, 60, 50), (560, 350, 640, 420), (250, 150
 
 
 @pytest.mark.parametrize('box', BOXES)
-@pytest.mark.parametrize('draws', [
-    dict(shift_prob=0., rotate_factor=20, scale_factor=(0.85, 1.15)),
-    dict(rotate_factor=80, scale_factor=(0.5, 1.5)),
-    dict(shift_prob=0., scale_prob=0., rotate_factor=180)])
+@pytest.mark.parametrize(
+    'draws',
+    [
+        dict(shift_prob=0.0, rotate_factor=20, scale_factor=(0.85, 1.15)),
+        dict(rotate_factor=80, scale_factor=(0.5, 1.5)),
+        dict(shift_prob=0.0, scale_prob=0.0, rotate_factor=180),
+    ],
+)
 def test_nothing_outside_the_reach_is_read(box, draws):
     """Frames that differ only there give the same crops."""
     steps = [GetBBoxCenterScale(), RandomBBoxTransform(**draws), TopdownAffine((24, 32))]
@@ -280,8 +304,10 @@ def test_nothing_outside_the_reach_is_read(box, draws):
 
 
 def test_the_reach_is_not_the_whole_frame():
-    steps = [TRANSFORMS.build(dict(type=name, **kwargs)) for name, kwargs in (
-        ('GetBBoxCenterScale', dict(padding=1.25)), ('TopdownAffine', dict(input_size=(192, 256))))]
+    steps = [
+        TRANSFORMS.build(dict(type=name, **kwargs))
+        for name, kwargs in (('GetBBoxCenterScale', dict(padding=1.25)), ('TopdownAffine', dict(input_size=(192, 256))))
+    ]
     (left, top), (right, bottom) = reach(steps, dict(bbox=np.float32([[100, 100, 160, 180]])))
     assert 0 <= 130 - left - 37.5 < 6 and 0 <= right - 130 - 37.5 < 6
     assert 0 <= 140 - top - 50 < 6 and 0 <= bottom - 140 - 50 < 6

@@ -3,7 +3,7 @@ import re
 import shutil
 import struct
 import zlib
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -26,10 +26,15 @@ from exlpose_mm.datasets.exlpose import (
 from exlpose_mm.datasets.files import read_pair_file
 from exlpose_mm.datasets.transforms.loading import LoadPairedImages
 
-LAYOUTS = [('Annotations', 'ExLPose'), ('annotations/ExLPose', ''), ('Annotations/ExLPose', 'ExLPose'),
-           ('annotations', ''), ('', '')]
+LAYOUTS = [
+    ('Annotations', 'ExLPose'),
+    ('annotations/ExLPose', ''),
+    ('Annotations/ExLPose', 'ExLPose'),
+    ('annotations', ''),
+    ('', ''),
+]
 OFFICIAL_PEOPLE = {'LL-N': 1020, 'LL-H': 939, 'LL-E': 830, 'LL-A': 2789}
-PERSON = dict(image_id=2, category_id=1, bbox=[1, 2, 30, 40], score=.7)
+PERSON = dict(image_id=2, category_id=1, bbox=[1, 2, 30, 40], score=0.7)
 LONG = {'LL-N': 'LL-Normal', 'LL-H': 'LL-Hard', 'LL-E': 'LL-Extreme', 'LL-A': 'LL-All'}
 
 
@@ -52,7 +57,7 @@ def edit_annotations(root, name, change):
     path.write_text(json.dumps(content), encoding='utf-8')
 
 
-@lru_cache(maxsize=None)
+@cache
 def blank(width, height):
     """A black image's file."""
     return cv2.imencode('.png', np.zeros((height, width, 3), np.uint8))[1].tobytes()
@@ -66,6 +71,7 @@ def invariant(path):
 
 # --- Layouts and names -------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('annotations, folder', LAYOUTS)
 @pytest.mark.parametrize('lighting', ['paired', 'low_light', 'well_lit'])
 def test_every_layout_is_read_in_place(tmp_path, write_exlpose, annotations, folder, lighting):
@@ -77,11 +83,9 @@ def test_every_layout_is_read_in_place(tmp_path, write_exlpose, annotations, fol
         assert Path(sample['img_path']).parent == root / folder / word
 
 
-@pytest.mark.parametrize('annotation_folder', [
-    'Annotations/ExLPose-OCN', 'annotations/ExLPose-OCN', 'Annotations'])
+@pytest.mark.parametrize('annotation_folder', ['Annotations/ExLPose-OCN', 'annotations/ExLPose-OCN', 'Annotations'])
 @pytest.mark.parametrize('image_folder', ['', 'ExLPose-OCN'])
-@pytest.mark.parametrize('named, on_disk', [
-    ('A7M3', 'A7M3'), ('PID_A7M3', 'A7M3'), ('A7M3', 'PID_A7M3')])
+@pytest.mark.parametrize('named, on_disk', [('A7M3', 'A7M3'), ('PID_A7M3', 'A7M3'), ('A7M3', 'PID_A7M3')])
 def test_ocn_layouts(tmp_path, annotation_folder, image_folder, named, on_disk):
     _write_ocn(tmp_path, annotation_folder, image_folder, named, on_disk)
     dataset = ExLPoseOCNDataset(data_root=str(tmp_path), test_mode=True)
@@ -161,14 +165,28 @@ def test_data_prefix_is_honoured(tmp_path, write_exlpose):
 
 # --- Samples -----------------------------------------------------------------------------
 
+
 def test_metainfo():
     meta = DATASETS.build(dict(type='ExLPoseDataset', lazy_init=True)).metainfo
     names = [meta['keypoint_id2name'][i] for i in range(14)]
-    assert names == ['left_shoulder', 'right_shoulder', 'left_elbow', 'right_elbow', 'left_wrist',
-                     'right_wrist', 'left_hip', 'right_hip', 'left_knee', 'right_knee', 'left_ankle',
-                     'right_ankle', 'head', 'neck']
+    assert names == [
+        'left_shoulder',
+        'right_shoulder',
+        'left_elbow',
+        'right_elbow',
+        'left_wrist',
+        'right_wrist',
+        'left_hip',
+        'right_hip',
+        'left_knee',
+        'right_knee',
+        'left_ankle',
+        'right_ankle',
+        'head',
+        'neck',
+    ]
     assert meta['flip_indices'] == [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
-    sigmas = [.079, .079, .072, .072, .062, .062, .107, .107, .087, .087, .089, .089, .079, .079]
+    sigmas = [0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079]
     np.testing.assert_allclose(meta['sigmas'], sigmas, rtol=1e-6)
     assert len(meta['skeleton_links']) == 13
     assert len(meta['upper_body_ids']) + len(meta['lower_body_ids']) == 14
@@ -183,11 +201,21 @@ def test_pairs_share_all_but_word_and_gain(exlpose_root):
         assert 'lighting' not in sample
 
 
-@pytest.mark.parametrize('name, lighting, split', [
-    ('train_LL', 'paired', 'LL'), ('train_LL', 'low_light', 'LL'), ('train_LL', 'well_lit', 'WL'),
-    ('train_WL', 'well_lit', 'WL'), ('train_WL', 'paired', 'LL'), ('test_WL', 'well_lit', 'WL'),
-    ('test_WL', 'low_light', 'LL-A'), ('test_LL-E', 'low_light', 'LL-E'), ('test_LL-A', 'well_lit', 'WL'),
-    ('test_LL-A', 'paired', 'LL-A')])
+@pytest.mark.parametrize(
+    'name, lighting, split',
+    [
+        ('train_LL', 'paired', 'LL'),
+        ('train_LL', 'low_light', 'LL'),
+        ('train_LL', 'well_lit', 'WL'),
+        ('train_WL', 'well_lit', 'WL'),
+        ('train_WL', 'paired', 'LL'),
+        ('test_WL', 'well_lit', 'WL'),
+        ('test_WL', 'low_light', 'LL-A'),
+        ('test_LL-E', 'low_light', 'LL-E'),
+        ('test_LL-A', 'well_lit', 'WL'),
+        ('test_LL-A', 'paired', 'LL-A'),
+    ],
+)
 def test_split_and_lighting_of_samples(exlpose_root, name, lighting, split):
     dataset = build(exlpose_root, lighting, f'ExLPose_{name}.json')
     assert {s['split'] for s in samples(dataset)} == {split}
@@ -208,8 +236,7 @@ def test_split_argument_wins_and_long_names_are_short_rows(exlpose_root):
 @pytest.mark.parametrize('test_mode', [False, True])
 @pytest.mark.parametrize('data_mode', ['topdown', 'bottomup'])
 def test_people_without_a_labelled_joint_are_left_out(exlpose_root, test_mode, data_mode):
-    dataset = build(exlpose_root, 'low_light', 'ExLPose_test_LL-H.json', test_mode=test_mode,
-                    data_mode=data_mode)
+    dataset = build(exlpose_root, 'low_light', 'ExLPose_test_LL-H.json', test_mode=test_mode, data_mode=data_mode)
     ids = np.hstack([s['id'] for s in samples(dataset)])
     assert sorted(ids) == [3, 4, 5]
     counts = np.hstack([s['num_keypoints'] for s in samples(dataset)])
@@ -233,10 +260,14 @@ def test_visible_and_occluded_joints_are_told_apart(exlpose_root):
     assert build(exlpose_root, test_mode=True)[0]['keypoints_visible'].tolist() == [[1] * 14]
 
 
-@pytest.mark.parametrize('encoder, key', [
-    (dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2), 'heatmaps'),
-    (dict(type='MegviiHeatmap', input_size=(48, 64), heatmap_size=(12, 16), kernel_size=7), 'heatmaps'),
-    (dict(type='SimCCLabel', input_size=(48, 64)), 'keypoint_x_labels')])
+@pytest.mark.parametrize(
+    'encoder, key',
+    [
+        (dict(type='MSRAHeatmap', input_size=(48, 64), heatmap_size=(12, 16), sigma=2), 'heatmaps'),
+        (dict(type='MegviiHeatmap', input_size=(48, 64), heatmap_size=(12, 16), kernel_size=7), 'heatmaps'),
+        (dict(type='SimCCLabel', input_size=(48, 64)), 'keypoint_x_labels'),
+    ],
+)
 def test_ordinary_codecs_see_labelled_joints(exlpose_root, encoder, key):
     """The same targets as from plain (1, K) visibilities; the rest is there for who asks."""
     info = build(exlpose_root)[0]
@@ -254,42 +285,50 @@ def test_flip_swaps_both_visibilities(exlpose_root):
     info = build(exlpose_root)[0]
     info['img'] = np.zeros((96, 128, 3), np.uint8)
     info['img_shape'] = (96, 128)
-    visible = RandomFlip(prob=1.).transform(info)['keypoints_visible']
+    visible = RandomFlip(prob=1.0).transform(info)['keypoints_visible']
     assert visible.shape == (1, 14, 2)
     assert visible[0, :, 1].tolist() == [1] * 5 + [0] + [1] * 8
 
 
 def test_detected_boxes(exlpose_root, tmp_path):
-    boxes = [dict(image_id=2, category_id=1, bbox=[1, 2, 30, 40], score=.7),
-             dict(image_id=3, category_id=1, bbox=[5, 6, 30, 40], score=.4)]
+    boxes = [
+        dict(image_id=2, category_id=1, bbox=[1, 2, 30, 40], score=0.7),
+        dict(image_id=3, category_id=1, bbox=[5, 6, 30, 40], score=0.4),
+    ]
     (tmp_path / 'boxes.json').write_text(json.dumps(boxes), encoding='utf-8')
-    dataset = build(exlpose_root, 'low_light', 'ExLPose_test_LL-H.json', test_mode=True,
-                    bbox_file=str(tmp_path / 'boxes.json'))
+    dataset = build(
+        exlpose_root, 'low_light', 'ExLPose_test_LL-H.json', test_mode=True, bbox_file=str(tmp_path / 'boxes.json')
+    )
     assert [(s['img_id'], s['split'], s['lighting']) for s in samples(dataset)] == [
-        (2, 'LL-H', 'low_light'), (3, 'LL-H', 'low_light')]
+        (2, 'LL-H', 'low_light'),
+        (3, 'LL-H', 'low_light'),
+    ]
     assert dataset[0]['bbox'].tolist() == [[1, 2, 31, 42]]
     folders = {Path(s['img_path']).parent for s in samples(dataset)}
     assert folders == {exlpose_root / 'ExLPose' / 'dark'}
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'tools/detect_people.py'),
-    ([], 'no detection of a person'),
-    ([dict(image_id=2, category_id=3, bbox=[1, 2, 30, 40], score=.7)], 'no detection of a person'),
-    (dict(images=[]), 'list of COCO detections'),
-    ([dict(image_id=2, category_id=1, score=.7)], 'list of COCO detections'),
-    ([dict(image_id=77, category_id=1, bbox=[1, 2, 30, 40], score=.7)], '77'),
-    ([dict(image_id=2., category_id=1, bbox=[1, 2, 30, 40], score=.7)], 'image ids, such as 2.0'),
-    ([PERSON, dict(PERSON, bbox=[1, 2, float('nan'), 40])], 'detection 1 has no box of four numbers'),
-    ([PERSON, dict(PERSON, bbox=[1, 2, -30, 40])], 'detection 1 has a box without area'),
-    ([PERSON, dict(PERSON, bbox=[1, 2, 30, 0])], 'detection 1 has a box without area'),
-    ([PERSON, dict(PERSON, bbox=[500, 2, 30, 40])], 'detection 1 has a box outside its frame'),
-    ([PERSON, dict(PERSON, bbox=[0, 0, 1e9, 1e9])], 'detection 1 has a box of more than 20 times its frame'),
-    ([PERSON, dict(PERSON, score=float('nan'))], 'detection 1 has the score nan'),
-    ([PERSON, dict(PERSON, score=-.1)], 'detection 1 has the score -0.1'),
-    ([PERSON, dict(PERSON, score=0)], 'detection 1 has the score 0'),
-    ([PERSON, dict(PERSON, score='high')], "detection 1 has the score 'high'"),
-])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'tools/detect_people.py'),
+        ([], 'no detection of a person'),
+        ([dict(image_id=2, category_id=3, bbox=[1, 2, 30, 40], score=0.7)], 'no detection of a person'),
+        (dict(images=[]), 'list of COCO detections'),
+        ([dict(image_id=2, category_id=1, score=0.7)], 'list of COCO detections'),
+        ([dict(image_id=77, category_id=1, bbox=[1, 2, 30, 40], score=0.7)], '77'),
+        ([dict(image_id=2.0, category_id=1, bbox=[1, 2, 30, 40], score=0.7)], 'image ids, such as 2.0'),
+        ([PERSON, dict(PERSON, bbox=[1, 2, float('nan'), 40])], 'detection 1 has no box of four numbers'),
+        ([PERSON, dict(PERSON, bbox=[1, 2, -30, 40])], 'detection 1 has a box without area'),
+        ([PERSON, dict(PERSON, bbox=[1, 2, 30, 0])], 'detection 1 has a box without area'),
+        ([PERSON, dict(PERSON, bbox=[500, 2, 30, 40])], 'detection 1 has a box outside its frame'),
+        ([PERSON, dict(PERSON, bbox=[0, 0, 1e9, 1e9])], 'detection 1 has a box of more than 20 times its frame'),
+        ([PERSON, dict(PERSON, score=float('nan'))], 'detection 1 has the score nan'),
+        ([PERSON, dict(PERSON, score=-0.1)], 'detection 1 has the score -0.1'),
+        ([PERSON, dict(PERSON, score=0)], 'detection 1 has the score 0'),
+        ([PERSON, dict(PERSON, score='high')], "detection 1 has the score 'high'"),
+    ],
+)
 def test_a_bad_box_file_is_refused(exlpose_root, tmp_path, content, message):
     path = tmp_path / 'boxes.json'
     if content is not None:
@@ -310,25 +349,27 @@ def test_boxes_at_the_edge_of_the_frame_keep_their_last_pixel(exlpose_root):
 
 
 def test_splits_concatenate(exlpose_root):
-    parts = [build(exlpose_root, 'low_light', f'ExLPose_test_LL-{level}.json', test_mode=True)
-             for level in 'NHE']
+    parts = [build(exlpose_root, 'low_light', f'ExLPose_test_LL-{level}.json', test_mode=True) for level in 'NHE']
     joint = ConcatDataset(parts)
     assert [joint[i]['split'] for i in range(len(joint))] == ['LL-N'] * 3 + ['LL-H'] * 3 + ['LL-E'] * 3
 
 
 # --- Pairing -----------------------------------------------------------------------------
 
+
 def test_bright_names_in_a_low_light_file(exlpose_root):
     """As in the official code's own annotation files."""
-    dark, bright = (build(exlpose_root, 'low_light', f'ExLPose_train_{name}.json')
-                    for name in ('LL', 'WL'))
+    dark, bright = (build(exlpose_root, 'low_light', f'ExLPose_train_{name}.json') for name in ('LL', 'WL'))
     assert [s['img_path'] for s in samples(dark)] == [s['img_path'] for s in samples(bright)]
 
 
 def test_bare_names_are_looked_for_in_the_folder_of_their_lighting(exlpose_root):
     expected = [s['img_path'] for s in samples(build(exlpose_root))]
-    edit_annotations(exlpose_root, 'train_LL', lambda content: [
-        image.update(file_name=Path(image['file_name']).name) for image in content['images']])
+    edit_annotations(
+        exlpose_root,
+        'train_LL',
+        lambda content: [image.update(file_name=Path(image['file_name']).name) for image in content['images']],
+    )
     assert [s['img_path'] for s in samples(build(exlpose_root))] == expected
 
 
@@ -347,16 +388,14 @@ def _renamed_pairs(root):
     return lines
 
 
-@pytest.mark.parametrize('bright_prefix, dark_prefix', [
-    ('bright/', 'dark/'), ('', ''), ('ExLPose/bright/', '')])
+@pytest.mark.parametrize('bright_prefix, dark_prefix', [('bright/', 'dark/'), ('', ''), ('ExLPose/bright/', '')])
 def test_pair_file(exlpose_root, bright_prefix, dark_prefix):
     lines = _renamed_pairs(exlpose_root)
     with pytest.raises(PairingError, match=r'00000\.png.*3 more of 4'):
         build(exlpose_root)
     text = '\n'.join(f'{bright_prefix}{bright} {dark_prefix}{dark}' for bright, dark in lines) + '\n\n'
     (exlpose_root / 'brightPath2darkPath.txt').write_text(text, encoding='utf-8')
-    found = {(Path(s['well_lit_path']).name, Path(s['img_path']).name)
-             for s in samples(build(exlpose_root))}
+    found = {(Path(s['well_lit_path']).name, Path(s['img_path']).name) for s in samples(build(exlpose_root))}
     assert found == set(lines)
     assert Path(build(exlpose_root, 'well_lit')[0]['img_path']).name == '00009.png'
 
@@ -397,8 +436,16 @@ def test_ambiguous_pair_file(exlpose_root):
         build(exlpose_root)
 
 
-@pytest.mark.parametrize('line', ['only_one.png', 'a.png b.png c.png', 'dark/a.png bright/b.png',
-                                  'x_dark_1.png y_bright_1.png', 'dark/a.png dark/b.png'])
+@pytest.mark.parametrize(
+    'line',
+    [
+        'only_one.png',
+        'a.png b.png c.png',
+        'dark/a.png bright/b.png',
+        'x_dark_1.png y_bright_1.png',
+        'dark/a.png dark/b.png',
+    ],
+)
 def test_unreadable_pair_file(exlpose_root, line):
     (exlpose_root / 'brightPath2darkPath.txt').write_text(f'bright/x.png dark/y.png\n{line}\n', encoding='utf-8')
     with pytest.raises(DatasetError, match='line 2.*bright path'):
@@ -430,8 +477,9 @@ def test_one_well_lit_image_for_two_low_light_ones(exlpose_root):
     dark = next(p for p in images(exlpose_root, 'dark') if 'vid000101' in p.name)
     twin = dark.with_name(dark.name.replace('gain_0.00', 'gain_7.77'))
     shutil.copy(dark, twin)
-    edit_annotations(exlpose_root, 'train_LL', lambda content: content['images'][0].update(
-        file_name=f'dark/{twin.name}'))
+    edit_annotations(
+        exlpose_root, 'train_LL', lambda content: content['images'][0].update(file_name=f'dark/{twin.name}')
+    )
     with pytest.raises(PairingError, match='partner of both') as error:
         build(exlpose_root)
     assert dark.name in str(error.value) and twin.name in str(error.value)
@@ -454,10 +502,16 @@ def png(image):
     return cv2.imencode('.png', image)[1].tobytes()
 
 
-@pytest.mark.parametrize('content, message', [
-    pytest.param(b'', 'not a readable image', id='empty'), pytest.param(b'no image', 'not a readable image', id='text'),
-    pytest.param(HUGE, '300000000 pixels', id='huge'), pytest.param(png(DEEP), 'more than 8 bits', id='16 bits'),
-    pytest.param(png(DEEP[..., 0]), 'more than 8 bits', id='16 bits grey')])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        pytest.param(b'', 'not a readable image', id='empty'),
+        pytest.param(b'no image', 'not a readable image', id='text'),
+        pytest.param(HUGE, '300000000 pixels', id='huge'),
+        pytest.param(png(DEEP), 'more than 8 bits', id='16 bits'),
+        pytest.param(png(DEEP[..., 0]), 'more than 8 bits', id='16 bits grey'),
+    ],
+)
 def test_an_image_that_cannot_be_used_is_refused_before_training(exlpose_root, content, message):
     image = images(exlpose_root, 'bright')[-1]
     image.write_bytes(content)
@@ -479,8 +533,8 @@ def test_grey_images_and_those_with_an_alpha_channel_work(exlpose_root, channels
 
 # --- Other errors ------------------------------------------------------------------------
 
-@pytest.mark.parametrize('lighting, word', [
-    ('low_light', 'dark'), ('well_lit', 'bright'), ('paired', 'dark')])
+
+@pytest.mark.parametrize('lighting, word', [('low_light', 'dark'), ('well_lit', 'bright'), ('paired', 'dark')])
 def test_missing_image(exlpose_root, lighting, word):
     gone = [p for p in images(exlpose_root, word) if re.search('vid00010[01]', p.name)]
     for image in gone:
@@ -497,15 +551,19 @@ def test_unknown_lighting():
 
 
 def test_a_wrong_annotation_file_is_refused_by_the_data_set(exlpose_root):
-    edit_annotations(exlpose_root, 'train_LL', lambda content: content['annotations'][2].update(
-        keypoints=[1, 1, 2] * 17))
+    edit_annotations(
+        exlpose_root, 'train_LL', lambda content: content['annotations'][2].update(keypoints=[1, 1, 2] * 17)
+    )
     with pytest.raises(DatasetError, match=r'train_LL\.json: annotation 152 has 17 keypoints'):
         build(exlpose_root)
 
 
 def test_nobody_has_joints(exlpose_root):
-    edit_annotations(exlpose_root, 'train_LL', lambda content: [
-        person.update(keypoints=42 * [0]) for person in content['annotations']])
+    edit_annotations(
+        exlpose_root,
+        'train_LL',
+        lambda content: [person.update(keypoints=42 * [0]) for person in content['annotations']],
+    )
     with pytest.raises(DatasetError, match=r'train_LL\.json has no person with a labelled joint; with unlabelled=True'):
         build(exlpose_root)
     assert len(build(exlpose_root, unlabelled=True)) == 6
@@ -535,6 +593,7 @@ def test_ocn_without_camera_name(tmp_path):
 
 
 # --- The official files ------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('split, people', OFFICIAL_PEOPLE.items())
 @pytest.mark.parametrize('lighting', ['low_light', 'well_lit'])

@@ -1,4 +1,5 @@
 """Pixels are where their labels say: files with an EXIF orientation, and files of another size than annotated."""
+
 import json
 import struct
 from pathlib import Path
@@ -16,8 +17,7 @@ from mmpose.structures import PoseDataSample
 from PIL import Image, ImageOps
 from test_configs import load, lspet_root  # noqa: F401 (fixture)
 from test_crop_cache import pairs
-from test_metrics import build as build_metric
-from test_metrics import sample as metric_sample
+from test_metrics import build as build_metric, sample as metric_sample
 from test_pair_making import settings, write_source
 from test_tools import DEMO, random_checkpoint
 from test_transforms import image
@@ -73,6 +73,7 @@ def frames(root, word):
 
 # --- Loading -----------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('orientation', TURNS)
 def test_a_labelled_image_is_loaded_as_it_lies_in_its_file_and_others_upright(tmp_path, orientation):
     path = tmp_path / 'a.jpg'
@@ -96,8 +97,15 @@ def test_a_pair_of_which_one_is_turned(tmp_path):
     np.testing.assert_array_equal(out['img'][1], cv2.imread(str(paths[1])))
 
 
-@pytest.mark.parametrize('array', [
-    np.ones((40, 30, 3)), np.ones((40, 30, 3), np.uint16), np.ones((40, 30), np.uint8), np.ones((40, 30, 4), np.uint8)])
+@pytest.mark.parametrize(
+    'array',
+    [
+        np.ones((40, 30, 3)),
+        np.ones((40, 30, 3), np.uint16),
+        np.ones((40, 30), np.uint8),
+        np.ones((40, 30, 4), np.uint8),
+    ],
+)
 def test_an_array_that_is_no_image(array):
     with pytest.raises(ImageError, match=r'\(H, W, 3\) of uint8.*got \(40, 30'):
         LoadLabelledImage().transform(dict(img=array))
@@ -111,6 +119,7 @@ def test_sixteen_bits_are_not_read_as_black(tmp_path):
 
 
 # --- Data sets ---------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('orientation', TURNS)
 def test_a_night_photograph_is_not_turned(tmp_path, orientation):
@@ -189,8 +198,11 @@ def test_width_and_height_swapped_in_the_annotations(exlpose_root):
 
 
 def test_the_crop_cache_holds_what_the_labels_mean(exlpose_root, tmp_path):
-    pixels = {str(path): turn(path, 3 if word == 'dark' else 8)
-              for word in ('dark', 'bright') for path in frames(exlpose_root, word)}
+    pixels = {
+        str(path): turn(path, 3 if word == 'dark' else 8)
+        for word in ('dark', 'bright')
+        for path in frames(exlpose_root, word)
+    }
     dataset = pairs(exlpose_root)
     path = str(tmp_path / 'crops.lmdb')
     assert crop_cache.build(dataset, path) == (6, [])
@@ -203,6 +215,7 @@ def test_the_crop_cache_holds_what_the_labels_mean(exlpose_root, tmp_path):
 
 
 # --- Testing and tools -------------------------------------------------------------------
+
 
 def test_the_metric_refuses_what_was_loaded_in_another_size(exlpose_root):
     path = exlpose_root / 'Annotations' / 'ExLPose_test_LL-N.json'
@@ -230,8 +243,13 @@ def test_the_release_check_looks_at_the_annotated_size(exlpose_root):
     turn(turned, 6)
     half_size(small)
     half_size(bright[1])
-    found = [line for report in check_release(str(exlpose_root), 1, (
-        Known('ExLPose_train_LL.json', 4), Known('ExLPose_test_WL.json', 6))) for line in report.problems]
+    found = [
+        line
+        for report in check_release(
+            str(exlpose_root), 1, (Known('ExLPose_train_LL.json', 4), Known('ExLPose_test_WL.json', 6))
+        )
+        for line in report.problems
+    ]
     assert f'{small} is 64 x 48 pixels, annotated as 128 x 96' in found
     assert not any(turned.name in line for line in found)
 
@@ -249,7 +267,7 @@ def test_the_detector_sees_what_the_labels_mean(exlpose_root, monkeypatch):
 def test_labels_are_drawn_where_they_are(tmp_path):
     path = night(tmp_path)
     pixels = turn(path, 3)
-    visualizer = LightingVisualizer(inset=0.)
+    visualizer = LightingVisualizer(inset=0.0)
     visualizer.set_dataset_meta(ExLPoseDataset(lazy_init=True).metainfo)
     turned = np.rot90(pixels, 2)[..., ::-1]
     for img_id, wanted in ((7, pixels[..., ::-1]), (None, turned)):
@@ -273,11 +291,12 @@ def test_a_picture_of_predictions_shows_the_files_own_pixels(exlpose_root, tmp_p
 
 # --- Pictures and videos of a person -----------------------------------------------------
 
+
 def test_demo_shows_a_picture_upright(tmp_path):
     path = tmp_path / 'a.jpg'
     cv2.imwrite(str(path), image())
     pixels = turn(path, 6)
-    frame, = Source(str(path))
+    (frame,) = Source(str(path))
     np.testing.assert_array_equal(frame.pixels(), np.rot90(pixels, -1))
 
 
@@ -305,7 +324,7 @@ def _set_rotation(path, degrees):
     sine, cosine = (round(f(np.radians(degrees))) << 16 for f in (np.sin, np.cos))
     content = bytearray(path.read_bytes())
     start = content.index(b'tkhd') + 4 + 40
-    content[start:start + 36] = struct.pack('>9i', cosine, sine, 0, -sine, cosine, 0, 0, 0, 1 << 30)
+    content[start : start + 36] = struct.pack('>9i', cosine, sine, 0, -sine, cosine, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
 
 
@@ -315,7 +334,11 @@ def test_mmpose_inferencer_shows_a_picture_upright(tmp_path):
     pixels = turn(path, 6)
     upright = np.ascontiguousarray(np.rot90(pixels, -1))
     torch.manual_seed(0)
-    inferencer = MMPoseInferencer(pose2d=str(DEMO), pose2d_weights=random_checkpoint(DEMO, tmp_path / 'model.pth'),
-                                  det_model='whole_image', device='cpu')
+    inferencer = MMPoseInferencer(
+        pose2d=str(DEMO),
+        pose2d_weights=random_checkpoint(DEMO, tmp_path / 'model.pth'),
+        det_model='whole_image',
+        device='cpu',
+    )
     found, wanted = (next(inferencer(source))['predictions'][0][0]['keypoints'] for source in (str(path), upright))
     np.testing.assert_allclose(found, wanted)

@@ -1,4 +1,5 @@
 """The check of an unpacked release: what it counts and what it finds."""
+
 import json
 import os
 import subprocess
@@ -12,8 +13,12 @@ import pytest
 from exlpose_mm.datasets.release_check import Known, check_release, complete
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = (Known('ExLPose_train_LL.json', 4), Known('ExLPose_test_LL-N.json', 2, 3),
-        Known('ExLPose_test_LL-H.json', 2, 4), Known('ExLPose_test_WL.json', 6, 10))
+TINY = (
+    Known('ExLPose_train_LL.json', 4),
+    Known('ExLPose_test_LL-N.json', 2, 3),
+    Known('ExLPose_test_LL-H.json', 2, 4),
+    Known('ExLPose_test_WL.json', 6, 10),
+)
 
 
 def problems(root, release=TINY):
@@ -40,7 +45,7 @@ def test_a_whole_release(exlpose_root):
 
 
 def test_other_counts(exlpose_root):
-    report, = check_release(str(exlpose_root), 2, (Known('ExLPose_test_LL-N.json', 3, 3), ))
+    (report,) = check_release(str(exlpose_root), 2, (Known('ExLPose_test_LL-N.json', 3, 3),))
     assert not report.problems and not complete([report])
     assert '2 (not 3)' in report.row()
 
@@ -78,33 +83,44 @@ def test_a_missing_partner(exlpose_root):
     assert any('no bright partner' in line for line in problems(exlpose_root))
 
 
-@pytest.mark.parametrize('edit, message', [
-    (dict(bbox=[10, 10, 0, 5]), 'without area'),
-    (dict(bbox=[100, 10, 60, 5]), 'leaves the frame'),
-    (dict(bbox=[1, 2, 3]), 'no box'),
-    (dict(keypoints=[500, 5, 2] + 13 * [5, 5, 2]), '1 labelled joints outside'),
-    (dict(keypoints=[5, 5, 2]), '14 joints')])
+@pytest.mark.parametrize(
+    'edit, message',
+    [
+        (dict(bbox=[10, 10, 0, 5]), 'without area'),
+        (dict(bbox=[100, 10, 60, 5]), 'leaves the frame'),
+        (dict(bbox=[1, 2, 3]), 'no box'),
+        (dict(keypoints=[500, 5, 2] + 13 * [5, 5, 2]), '1 labelled joints outside'),
+        (dict(keypoints=[5, 5, 2]), '14 joints'),
+    ],
+)
 def test_a_wrong_person(exlpose_root, edit, message):
     change(exlpose_root, 'test_LL-N', lambda content: content['annotations'][0].update(edit))
-    line, = problems(exlpose_root, TINY[1:2])
+    (line,) = problems(exlpose_root, TINY[1:2])
     assert message in line and 'person 0' in line
 
 
 def test_unlabelled_joints_may_be_anywhere(exlpose_root):
-    change(exlpose_root, 'test_LL-N',
-           lambda content: content['annotations'][0].update(keypoints=[-500, 5, 0] + 13 * [5, 5, 2]))
+    change(
+        exlpose_root,
+        'test_LL-N',
+        lambda content: content['annotations'][0].update(keypoints=[-500, 5, 0] + 13 * [5, 5, 2]),
+    )
     assert complete(check_release(str(exlpose_root), 2, TINY[1:2]))
 
 
 def test_people_of_an_unknown_image(exlpose_root):
     change(exlpose_root, 'test_LL-N', lambda content: content['annotations'][0].update(image_id=77))
-    line, = problems(exlpose_root, TINY[1:2])
+    (line,) = problems(exlpose_root, TINY[1:2])
     assert 'unknown image 77' in line
 
 
 def run(*args):
-    return subprocess.run([sys.executable, str(ROOT / 'tools' / 'browse_dataset.py'), *map(str, args)],
-                          capture_output=True, encoding='utf-8', env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'tools' / 'browse_dataset.py'), *map(str, args)],
+        capture_output=True,
+        encoding='utf-8',
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
 
 
 def test_the_tool_says_what_is_wrong_and_exits_so(exlpose_root):

@@ -1,4 +1,5 @@
 """Random numbers by sample and by iteration: the same training with any number of workers."""
+
 import copy
 import os
 import pickle
@@ -29,8 +30,11 @@ PIPELINE = [
     dict(type='RandomHalfBody'),
     dict(type='RandomBBoxTransform'),
     dict(type='TopdownAffine', input_size=(48, 64)),
-    dict(type='OnLighting', lighting='well_lit', transforms=[
-        dict(type='mmdet.CutOut', n_holes=(1, 3), cutout_ratio=(.2, .2))]),
+    dict(
+        type='OnLighting',
+        lighting='well_lit',
+        transforms=[dict(type='mmdet.CutOut', n_holes=(1, 3), cutout_ratio=(0.2, 0.2))],
+    ),
     dict(type='PythonAndTorchNoise'),
     dict(type='PackPairedInputs'),
 ]
@@ -47,17 +51,32 @@ class PythonAndTorchNoise:
 
 def loader(root, workers, seed=0, pipeline=PIPELINE, **kwargs):
     people = dict(type='ExLPoseDataset', data_root=str(root), lighting='well_lit', pipeline=pipeline)
-    return Runner.build_dataloader(copy.deepcopy(dict(
-        dict(batch_size=2, num_workers=workers, persistent_workers=workers > 1, dataset=people,
-             sampler=dict(type='DefaultSampler', shuffle=True), batch_sampler=dict(type='SeededBatchSampler')),
-        **kwargs)), seed=seed)
+    return Runner.build_dataloader(
+        copy.deepcopy(
+            dict(
+                dict(
+                    batch_size=2,
+                    num_workers=workers,
+                    persistent_workers=workers > 1,
+                    dataset=people,
+                    sampler=dict(type='DefaultSampler', shuffle=True),
+                    batch_sampler=dict(type='SeededBatchSampler'),
+                ),
+                **kwargs,
+            )
+        ),
+        seed=seed,
+    )
 
 
 def epoch_of(data, epoch):
     """Images of an epoch by the sample's annotation, in the order in which they came."""
     data.batch_sampler.sampler.set_epoch(epoch)
-    return {sample.id: torch.stack(list(images)) for batch in data
-            for sample, *images in zip(batch['data_samples'], *batch['inputs'].values())}
+    return {
+        sample.id: torch.stack(list(images))
+        for batch in data
+        for sample, *images in zip(batch['data_samples'], *batch['inputs'].values())
+    }
 
 
 def same(first, second):
@@ -79,8 +98,14 @@ def test_batches_are_the_same_with_any_number_of_workers(exlpose_root):
 
 
 def test_other_data_sets_and_endless_samplers(exlpose_root):
-    people = dict(type='ExLPoseDataset', data_root=str(exlpose_root), lighting='well_lit', pipeline=PIPELINE, indices=2,
-                  serialize_data=False)
+    people = dict(
+        type='ExLPoseDataset',
+        data_root=str(exlpose_root),
+        lighting='well_lit',
+        pipeline=PIPELINE,
+        indices=2,
+        serialize_data=False,
+    )
     kwargs = dict(dataset=dict(type=ConcatDataset, datasets=[people, people]), sampler=dict(type=InfiniteSampler))
     firsts = []
     for workers in (0, 2):
@@ -99,8 +124,14 @@ def test_loading_leaves_the_generators_as_they_were(exlpose_root):
     assert before == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())
 
 
-@pytest.mark.parametrize('through', [copy.copy, copy.deepcopy, *(
-    lambda batch, protocol=protocol: pickle.loads(pickle.dumps(batch, protocol)) for protocol in range(2, 6))])
+@pytest.mark.parametrize(
+    'through',
+    [
+        copy.copy,
+        copy.deepcopy,
+        *(lambda batch, protocol=protocol: pickle.loads(pickle.dumps(batch, protocol)) for protocol in range(2, 6)),
+    ],
+)
 def test_on_its_way_to_a_worker_a_batch_seeds_nothing(through, monkeypatch):
     """torch's loader pickles it in a thread, while the model draws its dropout."""
     seeded = []
@@ -111,10 +142,14 @@ def test_on_its_way_to_a_worker_a_batch_seeds_nothing(through, monkeypatch):
     assert seeded == [(0, 1, 2, 0, 7), (0, 1, 2, 1, 5)]
 
 
-@pytest.mark.parametrize('name', [
-    'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py',
-    'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py',
-    'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb48-270i_dark-lspet-128x96.py'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py',
+        'lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py',
+        'dark-lspet/dual-teacher-unpaired_mobilenetv2_1xb48-270i_dark-lspet-128x96.py',
+    ],
+)
 def test_our_configs_do_so(name):
     config = Config.fromfile(Path(__file__).resolve().parents[2] / 'configs' / name)
     assert config.train_dataloader.batch_sampler == dict(type='SeededBatchSampler', drop_last=True)
@@ -141,10 +176,12 @@ def keep_determinism():
     torch.backends.cudnn.deterministic = kept[1]
 
 
-@pytest.mark.parametrize('deterministic, before, after', [
-    (True, None, ':4096:8'), (True, ':16:8', ':16:8'), (False, None, None)])
+@pytest.mark.parametrize(
+    'deterministic, before, after', [(True, None, ':4096:8'), (True, ':16:8', ':16:8'), (False, None, None)]
+)
 def test_matrix_products_on_a_gpu_may_be_deterministic(
-        deterministic, before, after, tmp_path, monkeypatch, keep_determinism):
+    deterministic, before, after, tmp_path, monkeypatch, keep_determinism
+):
     """torch's raise without this variable."""
     name, seen = 'CUBLAS_WORKSPACE_CONFIG', []
     monkeypatch.setenv(name, before or '')  # so that it is as before afterwards
@@ -152,14 +189,20 @@ def test_matrix_products_on_a_gpu_may_be_deterministic(
         monkeypatch.delenv(name)
 
     class Model(BaseModel):
-
         def forward(self, inputs, mode):
             seen.append(os.environ.get(name))
-            return [0.]
+            return [0.0]
 
-    Runner(Model(), str(tmp_path), test_dataloader=DataLoader([dict(inputs=0)]), test_cfg=dict(),
-           test_evaluator=Evaluator([]), custom_hooks=[ReseedHook()], experiment_name=tmp_path.name,
-           randomness=dict(seed=0, deterministic=deterministic)).test()
+    Runner(
+        Model(),
+        str(tmp_path),
+        test_dataloader=DataLoader([dict(inputs=0)]),
+        test_cfg=dict(),
+        test_evaluator=Evaluator([]),
+        custom_hooks=[ReseedHook()],
+        experiment_name=tmp_path.name,
+        randomness=dict(seed=0, deterministic=deterministic),
+    ).test()
     assert seen == [after]
 
 

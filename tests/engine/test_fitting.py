@@ -1,4 +1,5 @@
 """Checkpoints of another model, in a real runner and in the tools' way to load them."""
+
 import copy
 from types import SimpleNamespace
 
@@ -30,15 +31,22 @@ def save(folder, state_dict):
 
 
 OTHERS = {
-    'another number of joints': (
-        lambda: build(**joints(17)).state_dict(), {}, r'other sizes.*17x8x1x1, not 14x8x1x1'),
+    'another number of joints': (lambda: build(**joints(17)).state_dict(), {}, r'other sizes.*17x8x1x1, not 14x8x1x1'),
     'another model': (
-        lambda: MODELS.build(dict(type='MobileNetV2')).state_dict(), {},
-        r'the config it was trained with, or `pretrained`.*\d+ unknown: conv1.*\d+ missing: backbone'),
+        lambda: MODELS.build(dict(type='MobileNetV2')).state_dict(),
+        {},
+        r'the config it was trained with, or `pretrained`.*\d+ unknown: conv1.*\d+ missing: backbone',
+    ),
     "the official code's": (
-        lambda: {'module.resnet_lsbn.conv1.weight': torch.zeros(1)}, {}, 'tools/convert_official.py'),
+        lambda: {'module.resnet_lsbn.conv1.weight': torch.zeros(1)},
+        {},
+        'tools/convert_official.py',
+    ),
     'LSBN into plain batch norms': (
-        lambda: build().state_dict(), PLAIN, r'tools/deploy.py.*unknown: backbone.bn1.bns.0'),
+        lambda: build().state_dict(),
+        PLAIN,
+        r'tools/deploy.py.*unknown: backbone.bn1.bns.0',
+    ),
 }
 
 
@@ -72,6 +80,7 @@ def test_code_in_a_checkpoint_never_runs(tmp_path):
 
 def run(folder, state_dict, phase, **kwargs):
     """Train or test a checkpoint in MMEngine's runner, up to the end of its loading."""
+
     class Loaded(Exception):
         """The checkpoint was accepted."""
 
@@ -81,11 +90,25 @@ def run(folder, state_dict, phase, **kwargs):
             raise Loaded
 
     loader = DataLoader([0])
-    loops = (dict(train_dataloader=loader, train_cfg=dict(by_epoch=True, max_epochs=1),
-                  optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1))) if phase == 'train' else
-             dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=Weight()))
-    runner = Runner(build(), str(folder), load_from=save(folder, state_dict), custom_hooks=[Stop()],
-                    experiment_name=f'{folder.name}-{phase}', default_scope='mmpose', **loops, **kwargs)
+    loops = (
+        dict(
+            train_dataloader=loader,
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        )
+        if phase == 'train'
+        else dict(test_dataloader=loader, test_cfg=dict(), test_evaluator=Weight())
+    )
+    runner = Runner(
+        build(),
+        str(folder),
+        load_from=save(folder, state_dict),
+        custom_hooks=[Stop()],
+        experiment_name=f'{folder.name}-{phase}',
+        default_scope='mmpose',
+        **loops,
+        **kwargs,
+    )
     with pytest.raises((Loaded, CheckpointError)) as error:
         getattr(runner, phase)()
     return error.value, ''.join(path.read_text(encoding='utf-8') for path in folder.rglob('*.log'))

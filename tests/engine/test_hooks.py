@@ -1,4 +1,5 @@
 """Hooks in a real runner."""
+
 import copy
 import ctypes
 import multiprocessing
@@ -37,7 +38,6 @@ from exlpose_mm.engine.hooks.step_watch import StepWatch
 
 
 class Model(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -48,24 +48,30 @@ class Model(BaseModel):
 
 
 class Weight(BaseMetric):
-
     def process(self, data_batch, data_samples):
         self.results += data_samples
 
     def compute_metrics(self, results):
-        return {'LL-A/AP': results[0], 'other': 0.}
+        return {'LL-A/AP': results[0], 'other': 0.0}
 
 
 def test_validates_before_training_and_compares_at_the_end(tmp_path):
     loader = DataLoader([dict(inputs=torch.zeros(1))] * 2)
     hook = InitialValHook()
     runner = Runner(
-        Model(), str(tmp_path), train_dataloader=loader, val_dataloader=loader,
-        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=2), val_cfg=dict(),
-        val_evaluator=Evaluator(Weight()), custom_hooks=[hook],
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)), experiment_name=tmp_path.name)
+        Model(),
+        str(tmp_path),
+        train_dataloader=loader,
+        val_dataloader=loader,
+        train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=2),
+        val_cfg=dict(),
+        val_evaluator=Evaluator(Weight()),
+        custom_hooks=[hook],
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.5)),
+        experiment_name=tmp_path.name,
+    )
     runner.train()
-    assert [metrics['LL-A/AP'] for metrics in hook.history] == [0., 1.]
+    assert [metrics['LL-A/AP'] for metrics in hook.history] == [0.0, 1.0]
     log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
     line = next(line for line in log.splitlines() if line.startswith('LL-A/AP'))
     assert line.split() == ['LL-A/AP', '0.0', '100.0']
@@ -80,14 +86,22 @@ class Multiplied(Model):
 
 def train(folder, factors, hook, model=None, **optim_wrapper):
     """Iterations whose losses, or gradients, are multiplied by these factors; returns the runner."""
-    samples = [dict(inputs=torch.tensor([factor]), data_samples=PoseDataSample(
-        metainfo=dict(img_path=f'{i}.png', well_lit_path=f'well{i}.png')))
-               for i, factor in enumerate(factors)]
+    samples = [
+        dict(
+            inputs=torch.tensor([factor]),
+            data_samples=PoseDataSample(metainfo=dict(img_path=f'{i}.png', well_lit_path=f'well{i}.png')),
+        )
+        for i, factor in enumerate(factors)
+    ]
     runner = Runner(
-        model or Multiplied(), str(folder), train_dataloader=DataLoader(samples, collate_fn=pseudo_collate),
-        train_cfg=dict(by_epoch=True, max_epochs=1), custom_hooks=[hook],
+        model or Multiplied(),
+        str(folder),
+        train_dataloader=DataLoader(samples, collate_fn=pseudo_collate),
+        train_cfg=dict(by_epoch=True, max_epochs=1),
+        custom_hooks=[hook],
         experiment_name=f'{folder.parent.name}-{folder.name}',
-        optim_wrapper={**dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.25)), **optim_wrapper})
+        optim_wrapper={**dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.25)), **optim_wrapper},
+    )
     runner.train()
     return runner
 
@@ -141,37 +155,38 @@ class CpuAmpOptimWrapper(AmpOptimWrapper):
     def __init__(self, **kwargs):
         with mock.patch('mmengine.optim.optimizer.amp_optimizer_wrapper.is_cuda_available', lambda: True):
             super().__init__(**kwargs)
-        self.loss_scaler = getattr(torch.amp, 'GradScaler', Scaler)('cpu', init_scale=4.)
+        self.loss_scaler = getattr(torch.amp, 'GradScaler', Scaler)('cpu', init_scale=4.0)
 
 
 BAD = [float('nan'), float('inf')]
 
 
-FUSED = pytest.param(dict(type='Adam', lr=0.25, fused=True), marks=pytest.mark.skipif(
-    not fuses_on_a_cpu(), reason='this torch has fused optimisers for GPUs only'))
+FUSED = pytest.param(
+    dict(type='Adam', lr=0.25, fused=True),
+    marks=pytest.mark.skipif(not fuses_on_a_cpu(), reason='this torch has fused optimisers for GPUs only'),
+)
 
 
 def test_the_log_keeps_its_last_values(tmp_path):
-    runner = train(tmp_path, [1., 0.5, 0.25, 1.], LogHistoryHook(keep=2))
+    runner = train(tmp_path, [1.0, 0.5, 0.25, 1.0], LogHistoryHook(keep=2))
     values, counts = runner.message_hub.get_scalar('train/loss').data
     assert len(values) == len(counts) == 2
-    assert values[-1] == pytest.approx((1 - runner.model.weight.item())**2 * 4)  # of before a step that halves it
+    assert values[-1] == pytest.approx((1 - runner.model.weight.item()) ** 2 * 4)  # of before a step that halves it
     assert all(len(history.data[0]) <= 2 for history in runner.message_hub.log_scalars.values())
 
 
 class TestFiniteLoss:
-
     @pytest.mark.parametrize('bad', BAD)
     def test_stops_before_the_weights_are_touched(self, bad, tmp_path):
         model = Multiplied()
         with pytest.raises(NonFiniteLossError, match=rf'iteration 2: .*{bad}.*: 1\.png, well1\.png$'):
-            train(tmp_path, [1., bad], FiniteLossHook(), model)
+            train(tmp_path, [1.0, bad], FiniteLossHook(), model)
         assert model.weight.item() == pytest.approx(0.5)
 
     @pytest.mark.parametrize('bad', BAD)
     def test_leaves_out_and_counts(self, bad, tmp_path):
         hook = FiniteLossHook('skip')
-        runner = train(tmp_path, [1., bad, 1., bad], hook)
+        runner = train(tmp_path, [1.0, bad, 1.0, bad], hook)
         assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
         log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
         assert '1.png, well1.png. The iteration is left out, the 1. of this run' in log
@@ -180,22 +195,23 @@ class TestFiniteLoss:
     def test_stops_when_nothing_is_left(self, tmp_path):
         hook = FiniteLossHook('skip', patience=2)
         with pytest.raises(NonFiniteLossError):
-            train(tmp_path, [1., *3 * BAD[:1], 1.], hook)
+            train(tmp_path, [1.0, *3 * BAD[:1], 1.0], hook)
         assert hook.skipped == 3
 
     def test_an_ordinary_run_is_not_touched(self, tmp_path):
-        runner = train(tmp_path, [1., 1.], FiniteLossHook())
+        runner = train(tmp_path, [1.0, 1.0], FiniteLossHook())
         assert runner.model.weight.item() == pytest.approx(0.75)
         assert 'update_params' not in vars(runner.optim_wrapper)
 
     def test_a_loss_whose_gradient_hides_it(self, tmp_path):
         """An infinite constant has no gradient."""
+
         class Shifted(Multiplied):
             def forward(self, inputs, mode, data_samples=None):
                 return dict(loss=(self.weight - 1).square().sum() + sum(inputs).sum())
 
         hook = FiniteLossHook('skip')
-        runner = train(tmp_path, [0., BAD[1], 0.], hook, Shifted())
+        runner = train(tmp_path, [0.0, BAD[1], 0.0], hook, Shifted())
         assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 1
 
     @pytest.mark.parametrize('bad', BAD)
@@ -205,8 +221,9 @@ class TestFiniteLoss:
         """As if the iterations of that step had never been."""
         count = options.get('accumulative_counts', 1)
         hook, results = FiniteLossHook('skip'), []
-        for name, factors in dict(bad=[*[1.] * count, *[1.] * (count - 1), bad, *[0.5] * count],
-                                  good=[*[1.] * count, *[0.5] * count]).items():
+        for name, factors in dict(
+            bad=[*[1.0] * count, *[1.0] * (count - 1), bad, *[0.5] * count], good=[*[1.0] * count, *[0.5] * count]
+        ).items():
             runner = train(tmp_path / name, factors, hook, Slippery(), optimizer=optimizer, **copy.deepcopy(options))
             moments = runner.optim_wrapper.optimizer.state[runner.model.weight]
             results.append([runner.model.weight.item(), *(float(moment) for moment in moments.values())])
@@ -224,12 +241,13 @@ class TestFiniteLoss:
                 self.norm = torch.nn.BatchNorm1d(1, affine=False)
 
             def forward(self, inputs, mode, data_samples=None):
-                self.norm(sum(inputs).view(1, 1) * torch.tensor([[1.], [2.]]))
+                self.norm(sum(inputs).view(1, 1) * torch.tensor([[1.0], [2.0]]))
                 return super().forward(inputs, mode)
 
         count, statistics = options.get('accumulative_counts', 1), []
-        for name, factors in dict(bad=[*[1.] * count, *[1.] * (count - 1), bad, *[0.5] * count],
-                                  good=[*[1.] * count, *[0.5] * count]).items():
+        for name, factors in dict(
+            bad=[*[1.0] * count, *[1.0] * (count - 1), bad, *[0.5] * count], good=[*[1.0] * count, *[0.5] * count]
+        ).items():
             norm = train(tmp_path / name, factors, FiniteLossHook('skip'), Normed(), **options).model.norm
             statistics.append([norm.running_mean.item(), norm.running_var.item()])
         assert statistics[0] == statistics[1]
@@ -237,16 +255,22 @@ class TestFiniteLoss:
     def test_gradients_stop_before_the_weights_are_touched(self, tmp_path):
         model = Slippery()
         with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is 0.25, but its gradients .*: 1\.png,'):
-            train(tmp_path, [1., BAD[0]], FiniteLossHook(), model)
+            train(tmp_path, [1.0, BAD[0]], FiniteLossHook(), model)
         assert model.weight.item() == pytest.approx(0.5)
 
     def test_of_accumulated_losses_the_bad_one_is_named(self, tmp_path):
         with pytest.raises(NonFiniteLossError, match=r'iteration 3: the loss is nan, here .*: 2\.png, well2\.png$'):
-            train(tmp_path, [1., 1., BAD[0], 1.], FiniteLossHook(), accumulative_counts=4)
+            train(tmp_path, [1.0, 1.0, BAD[0], 1.0], FiniteLossHook(), accumulative_counts=4)
 
-    @pytest.mark.parametrize('optim_wrapper', [
-        {}, dict(clip_grad=dict(max_norm=1e3)), dict(type='CpuAmpOptimWrapper'),
-        pytest.param(dict(optimizer=FUSED.values[0]), marks=FUSED.marks)])
+    @pytest.mark.parametrize(
+        'optim_wrapper',
+        [
+            {},
+            dict(clip_grad=dict(max_norm=1e3)),
+            dict(type='CpuAmpOptimWrapper'),
+            pytest.param(dict(optimizer=FUSED.values[0]), marks=FUSED.marks),
+        ],
+    )
     def test_one_number_is_read_in_a_good_step_and_none_before_it(self, optim_wrapper, tmp_path):
         """What clipping and the loss scaler read themselves is enough; for a fused optimiser it is read afterwards."""
         fused = 'optimizer' in optim_wrapper
@@ -267,11 +291,11 @@ class TestFiniteLoss:
                 return log
 
         model = Counted()
-        train(tmp_path, [1., 1.], FiniteLossHook(), model, **optim_wrapper)
+        train(tmp_path, [1.0, 1.0], FiniteLossHook(), model, **optim_wrapper)
         assert reads == [not fused] * 2 and model.weight.item() == pytest.approx(0.5 if fused else 0.75, abs=0.01)
 
     def test_an_optimiser_that_is_not_of_torch(self, tmp_path):
-        runner = train(tmp_path, [1.], FiniteLossHook())
+        runner = train(tmp_path, [1.0], FiniteLossHook())
         runner.optim_wrapper = OptimWrapperDict(one=runner.optim_wrapper)
         with pytest.raises(TypeError, match='one optimiser of torch, but that of OptimWrapperDict is None'):
             FiniteLossHook().before_train(runner)
@@ -282,12 +306,11 @@ class TestFiniteLoss:
 
 
 class TestLossScaler:
-
     @pytest.mark.parametrize('bad', BAD)
     def test_it_leaves_out_and_is_counted(self, bad, tmp_path):
         """Also where a loss that is not finite would stop the training."""
         hook = FiniteLossHook()
-        runner = train(tmp_path, [1., bad, bad, 1.], hook, Slippery(), type='CpuAmpOptimWrapper')
+        runner = train(tmp_path, [1.0, bad, bad, 1.0], hook, Slippery(), type='CpuAmpOptimWrapper')
         assert runner.model.weight.item() == pytest.approx(0.75) and hook.skipped == 2
         assert runner.optim_wrapper.loss_scaler.get_scale() == 1
         log = next(tmp_path.rglob('*.log')).read_text(encoding='utf-8')
@@ -296,24 +319,25 @@ class TestLossScaler:
     def test_a_loss_that_is_not_finite_stops_all_the_same(self, tmp_path):
         model = Multiplied()
         with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is nan, here .*: 1\.png, well1\.png$'):
-            train(tmp_path, [1., BAD[0]], FiniteLossHook(), model, type='CpuAmpOptimWrapper')
+            train(tmp_path, [1.0, BAD[0]], FiniteLossHook(), model, type='CpuAmpOptimWrapper')
         assert model.weight.item() == pytest.approx(0.5)
 
     def test_no_scale_helps(self, tmp_path):
         hook = FiniteLossHook()
         with pytest.raises(NonFiniteLossError, match=r'iteration 26: .*gradients are not finite.*: 25\.png, well25'):
-            train(tmp_path, [1., *30 * BAD[:1]], hook, Slippery(), type='CpuAmpOptimWrapper')
+            train(tmp_path, [1.0, *30 * BAD[:1]], hook, Slippery(), type='CpuAmpOptimWrapper')
         assert hook.skipped == 25
 
     def test_a_fused_optimiser_skips_on_its_device(self):
         """It is called all the same, and told by an attribute, as torch's loss scalers do."""
+
         class Fused(torch.optim.SGD):
             def step(self):
                 """On the device."""
 
-        optimizer = Fused([torch.nn.Parameter(torch.zeros(1))], lr=1.)
+        optimizer = Fused([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
         watch, seen = StepWatch(OptimWrapper(optimizer)), []
-        for optimizer.found_inf in (torch.tensor(0.), torch.tensor(1.)):
+        for optimizer.found_inf in (torch.tensor(0.0), torch.tensor(1.0)):
             optimizer.step()
             seen.append(watch.happened())
         assert seen == [True, False] and not watch.happened()
@@ -325,8 +349,21 @@ class TestLossScaler:
 class MallocInfo(ctypes.Structure):
     """``struct mallinfo2`` of malloc.h."""
 
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        'arena', 'ordblks', 'smblks', 'hblks', 'hblkhd', 'usmblks', 'fsmblks', 'uordblks', 'fordblks', 'keepcost')]
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            'arena',
+            'ordblks',
+            'smblks',
+            'hblks',
+            'hblkhd',
+            'usmblks',
+            'fsmblks',
+            'uordblks',
+            'fordblks',
+            'keepcost',
+        )
+    ]
 
 
 def is_kept(device, kept):
@@ -354,7 +391,7 @@ def test_freed_memory_stays_with_the_process(device):
 
 
 def step_of(conv, optimizer):
-    conv(torch.arange(32.).reshape(1, 2, 4, 4)).square().mean().backward()
+    conv(torch.arange(32.0).reshape(1, 2, 4, 4)).square().mean().backward()
     optimizer.step()
     optimizer.zero_grad()
 
@@ -390,9 +427,12 @@ def test_another_c_library_is_left_alone(library, monkeypatch):
 class TestFloatHead:
     """Mixed precision of bfloat16, which NumPy does not know."""
 
-    NAMES = ['demo/exlpose_r18_1xb16-10e_demo-128x96.py', 'exlpose/baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py',
-             'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py',
-             'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py']
+    NAMES = [
+        'demo/exlpose_r18_1xb16-10e_demo-128x96.py',
+        'exlpose/baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py',
+        'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py',
+        'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py',
+    ]
 
     @pytest.mark.parametrize('name', NAMES)
     def test_measures_its_accuracy(self, name, exlpose_root, monkeypatch):
@@ -422,7 +462,6 @@ class TestFloatHead:
 
 
 class TestJoints:
-
     @staticmethod
     def runner(tmp_path, config, joints):
         config.model.head.head.out_channels = joints
@@ -448,9 +487,13 @@ class TestJoints:
         with pytest.raises(JointsError, match='predicts 17 joints, but .*test_dataloader have 14'):
             runner.test()
 
-    @pytest.mark.parametrize('kwargs', [
-        dict(pipeline=[dict(type='KeypointConverter', num_keypoints=17, mapping=[(0, 0)])]),
-        dict(pred_converter='any')])
+    @pytest.mark.parametrize(
+        'kwargs',
+        [
+            dict(pipeline=[dict(type='KeypointConverter', num_keypoints=17, mapping=[(0, 0)])]),
+            dict(pred_converter='any'),
+        ],
+    )
     def test_that_are_converted_may_differ(self, kwargs):
         """Also by a part of a concatenated data set."""
         part = SimpleNamespace(pipeline=kwargs.get('pipeline'), metainfo=dict(num_keypoints=14))

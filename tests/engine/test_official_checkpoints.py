@@ -1,4 +1,5 @@
 """Official checkpoints against a plain spelling of the official network, and what is refused."""
+
 import importlib.util
 import pickle
 import zipfile
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # --- The official network in plain torch -------------------------------------------------
 
+
 def conv(inside, out, kernel=1, stride=1):
     return nn.Conv2d(inside, out, kernel, stride, kernel // 2, bias=False)
 
@@ -33,7 +35,6 @@ def resize(**kwargs):
 
 
 class PlainLSBN(nn.Module):
-
     def __init__(self, channels):
         super().__init__()
         self.bns = nn.ModuleList([nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)])
@@ -64,7 +65,6 @@ class PlainBlock(nn.Module):
 
 
 class PlainResNet50(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.conv1, self.bn1 = conv(3, 64, 7, 2), PlainLSBN(64)
@@ -89,18 +89,23 @@ class PlainResNet50(nn.Module):
 
 
 class PlainGlobalNet(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.laterals, self.upsamples, self.predict = (nn.ModuleList() for _ in range(3))
         for channels in (2048, 1024, 512, 256):
             self.laterals.append(nn.Sequential(conv(channels, 256), nn.BatchNorm2d(256), nn.ReLU()))
-            self.predict.append(nn.Sequential(
-                conv(256, 256), nn.BatchNorm2d(256), nn.ReLU(), conv(256, 14, 3),
-                resize(size=(64, 48)), nn.BatchNorm2d(14)))
+            self.predict.append(
+                nn.Sequential(
+                    conv(256, 256),
+                    nn.BatchNorm2d(256),
+                    nn.ReLU(),
+                    conv(256, 14, 3),
+                    resize(size=(64, 48)),
+                    nn.BatchNorm2d(14),
+                )
+            )
         for _ in range(3):
-            self.upsamples.append(
-                nn.Sequential(resize(scale_factor=2), conv(256, 256), nn.BatchNorm2d(256)))
+            self.upsamples.append(nn.Sequential(resize(scale_factor=2), conv(256, 256), nn.BatchNorm2d(256)))
 
     def forward(self, feats):
         levels = []
@@ -113,13 +118,12 @@ class PlainGlobalNet(nn.Module):
 
 
 class PlainRefineNet(nn.Module):
-
     def __init__(self):
         super().__init__()
         block = lambda inside: PlainBlock(inside, 128, 256, 1, nn.BatchNorm2d, True)  # noqa: E731
         self.cascade = nn.ModuleList(
-            nn.Sequential(*[block(256) for _ in range(depth)], resize(size=(64, 48)))
-            for depth in (3, 2, 1, 0))
+            nn.Sequential(*[block(256) for _ in range(depth)], resize(size=(64, 48))) for depth in (3, 2, 1, 0)
+        )
         self.final_predict = nn.Sequential(block(1024), conv(256, 14, 3), nn.BatchNorm2d(14))
 
     def forward(self, levels):
@@ -127,7 +131,6 @@ class PlainRefineNet(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-
     def __init__(self):
         super().__init__()
         self.resnet_lsbn, self.global_net = PlainResNet50(), PlainGlobalNet()
@@ -153,6 +156,7 @@ def randomize(network):
 
 # --- Fixtures ----------------------------------------------------------------------------
 
+
 @pytest.fixture(scope='module')
 def plain():
     torch.manual_seed(0)
@@ -172,8 +176,7 @@ def official(plain):
     with torch.no_grad():
         for p, value in zip(few, before):
             p.copy_(value).grad = None
-    return dict(epoch=32, state_dict=nn.DataParallel(plain).state_dict(),
-                optimizer=optimizer.state_dict())
+    return dict(epoch=32, state_dict=nn.DataParallel(plain).state_dict(), optimizer=optimizer.state_dict())
 
 
 @pytest.fixture(scope='module')
@@ -202,8 +205,7 @@ def model():
 
 def tool():
     """The command line's module."""
-    spec = importlib.util.spec_from_file_location('convert_official',
-                                                  ROOT / 'tools' / 'convert_official.py')
+    spec = importlib.util.spec_from_file_location('convert_official', ROOT / 'tools' / 'convert_official.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -217,6 +219,7 @@ def save_with(official, path, remove=(), **entries):
 
 
 # --- The same maps -----------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('name', LIGHTINGS)
 def test_same_maps_as_the_plain_official_network(plain, model, ours_file, name):
@@ -246,6 +249,7 @@ def test_meta_is_what_mmpose_reads(official, ours_file):
 
 # --- There and back ----------------------------------------------------------------------
 
+
 def assert_equal(found, expected):
     assert list(found) == list(expected)
     for key, value in expected.items():
@@ -258,8 +262,10 @@ def test_round_trip_keeps_every_bit(official, ours_file, tmp_path):
     assert set(back) == {'epoch', 'state_dict'} and back['epoch'] == 32
     assert_equal(back['state_dict'], official['state_dict'])
     from_official(tmp_path / 'back.pth.tar', tmp_path / 'ours.pth')
-    assert_equal(torch.load(tmp_path / 'ours.pth', weights_only=False)['state_dict'],
-                 torch.load(ours_file, weights_only=False)['state_dict'])
+    assert_equal(
+        torch.load(tmp_path / 'ours.pth', weights_only=False)['state_dict'],
+        torch.load(ours_file, weights_only=False)['state_dict'],
+    )
 
 
 class Records(list):
@@ -272,11 +278,17 @@ def test_checkpoint_of_a_training_run(official, model, ours_file, tmp_path, monk
     """What mmengine's runner saves holds NumPy arrays, log buffers and functions."""
     monkeypatch.setattr(model, 'train_step', lambda *_, **__: dict(loss=torch.zeros(())))
     with DefaultScope.overwrite_default_scope('mmpose'):
-        Runner(model, str(tmp_path), load_from=str(ours_file), experiment_name=tmp_path.name,
-               train_cfg=dict(by_epoch=True, max_epochs=1),
-               optim_wrapper=dict(optimizer=dict(type='Adam')),
-               train_dataloader=dict(dataset=Records([0, 1]), num_workers=0, batch_size=1,
-                                     sampler=dict(type='DefaultSampler'))).train()
+        Runner(
+            model,
+            str(tmp_path),
+            load_from=str(ours_file),
+            experiment_name=tmp_path.name,
+            train_cfg=dict(by_epoch=True, max_epochs=1),
+            optim_wrapper=dict(optimizer=dict(type='Adam')),
+            train_dataloader=dict(
+                dataset=Records([0, 1]), num_workers=0, batch_size=1, sampler=dict(type='DefaultSampler')
+            ),
+        ).train()
     with pytest.raises(pickle.UnpicklingError, match='numpy'):
         torch.load(tmp_path / 'epoch_1.pth', weights_only=True)
     to_official(tmp_path / 'epoch_1.pth', tmp_path / 'official.pth.tar')
@@ -286,6 +298,7 @@ def test_checkpoint_of_a_training_run(official, model, ours_file, tmp_path, monk
 
 
 # --- Refusals ----------------------------------------------------------------------------
+
 
 def refuse(path, *words, convert=from_official):
     """Conversion raises an error that names the file and has ``words``, and writes nothing."""
@@ -309,20 +322,23 @@ def test_missing_keys(official, tmp_path):
 
 
 def test_wrong_shapes_and_types(official, tmp_path):
-    wrong = {'module.resnet_lsbn.conv1.weight': torch.zeros(64, 3, 3, 3),
-             'module.refine_net.final_predict.2.weight': [1.] * 14}
+    wrong = {
+        'module.resnet_lsbn.conv1.weight': torch.zeros(64, 3, 3, 3),
+        'module.refine_net.final_predict.2.weight': [1.0] * 14,
+    }
     path = save_with(official, tmp_path / 'x.pth.tar', **wrong)
-    refuse(path, '2 of another shape', 'conv1.weight (64x3x3x3, not 64x3x7x7)',
-           'final_predict.2.weight (list, not 14)')
+    refuse(path, '2 of another shape', 'conv1.weight (64x3x3x3, not 64x3x7x7)', 'final_predict.2.weight (list, not 14)')
 
 
 def test_plain_batch_norm(official, tmp_path):
     """LSBN itself would spread such weights over both lightings."""
-    state_dict = {k.replace('.bns.0', ''): v for k, v in official['state_dict'].items()
-                  if '.bns.1' not in k}
+    state_dict = {k.replace('.bns.0', ''): v for k, v in official['state_dict'].items() if '.bns.1' not in k}
     torch.save(dict(official, state_dict=state_dict), tmp_path / 'x.pth.tar')
-    refuse(tmp_path / 'x.pth.tar', '530 missing: module.resnet_lsbn.bn1.bns.0.weight',
-           '265 unknown: module.resnet_lsbn.bn1.weight')
+    refuse(
+        tmp_path / 'x.pth.tar',
+        '530 missing: module.resnet_lsbn.bn1.bns.0.weight',
+        '265 unknown: module.resnet_lsbn.bn1.weight',
+    )
 
 
 def test_other_direction(official_file, ours_file):
@@ -392,6 +408,7 @@ def test_missing_and_unwritable_files(official_file, tmp_path):
 
 
 # --- The command line --------------------------------------------------------------------
+
 
 def test_command_line_both_ways(official, official_file, tmp_path, capsys):
     ours, back = str(tmp_path / 'new' / 'ours.pth'), str(tmp_path / 'back.pth.tar')

@@ -1,4 +1,5 @@
 """Killed runs go on as if nothing had been, full disks lose nothing, long runs leak nothing."""
+
 import copy
 import multiprocessing
 import os
@@ -50,6 +51,7 @@ def quick_config(monkeypatch):
 def small(tmp_path_factory):
     """The method in small: eight pairs, four iterations an epoch."""
     from conftest import build_exlpose
+
     config = small_config(build_exlpose(tmp_path_factory.mktemp('data') / 'ExLPose'), '', workers=0)
     for dataset in config.train_dataloader.dataset.datasets:
         dataset.update(indices=4, serialize_data=False)
@@ -93,7 +95,7 @@ def train_and_die_writing_the_second_checkpoint(small, folder):
     def no_room_from_now_on(descriptor):
         fsync(descriptor)
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # kills, amid the next file that gets longer than this
-        resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (os.fstat(descriptor).st_size // 2, ))
+        resource.setrlimit(resource.RLIMIT_FSIZE, 2 * (os.fstat(descriptor).st_size // 2,))
 
     os.fsync = no_room_from_now_on
     runner_of(small, folder).train()
@@ -102,7 +104,7 @@ def train_and_die_writing_the_second_checkpoint(small, folder):
 def test_a_run_killed_while_writing_a_checkpoint_ends_with_the_same_bits(small, tmp_path):
     runner_of(small, tmp_path / 'whole').train()
     assert dies(train_and_die_writing_the_second_checkpoint, small, tmp_path / 'killed') == signal.SIGXFSZ
-    half, = (tmp_path / 'killed').glob('.epoch_2.pth.*')
+    (half,) = (tmp_path / 'killed').glob('.epoch_2.pth.*')
     assert half.stat().st_size > 0
     assert state(tmp_path / 'killed')[1] == 'epoch_1.pth'
     runner_of(small, tmp_path / 'killed', resume=True).train()
@@ -144,7 +146,6 @@ def test_dropout_is_the_same_with_any_number_of_workers_repeated_and_resumed(sma
 
 
 class KillIn(Hook):
-
     def __init__(self, iteration):
         self.iteration = iteration
 
@@ -169,7 +170,6 @@ def test_a_run_by_iterations_goes_on_amid_an_epoch(small, tmp_path, monkeypatch)
 
 
 class Model(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -191,11 +191,21 @@ class Weight(BaseMetric):
 def tiny_runner(folder, resume=False, keep=1):
     loader = DataLoader([dict(inputs=torch.zeros(1))])
     return Runner(
-        Model(), str(folder), train_dataloader=loader, val_dataloader=loader, resume=resume,
-        train_cfg=dict(by_epoch=True, max_epochs=2), val_cfg=dict(), val_evaluator=Evaluator(Weight()),
-        default_hooks=dict(checkpoint=SafeCheckpointHook(
-            interval=1, max_keep_ckpts=keep, save_best='score', rule='greater')),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), experiment_name=f'{folder}{resume}', log_level='ERROR')
+        Model(),
+        str(folder),
+        train_dataloader=loader,
+        val_dataloader=loader,
+        resume=resume,
+        train_cfg=dict(by_epoch=True, max_epochs=2),
+        val_cfg=dict(),
+        val_evaluator=Evaluator(Weight()),
+        default_hooks=dict(
+            checkpoint=SafeCheckpointHook(interval=1, max_keep_ckpts=keep, save_best='score', rule='greater')
+        ),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        experiment_name=f'{folder}{resume}',
+        log_level='ERROR',
+    )
 
 
 def train_and_die_before_change(folder, number):
@@ -208,6 +218,7 @@ def train_and_die_before_change(folder, number):
             if len(done) == number:
                 kill_myself()
             return change(*args, **kwargs)
+
         return wrapper
 
     for name, change in changes_of_names.items():
@@ -235,15 +246,17 @@ def test_a_full_disk_loses_nothing(tmp_path):
     full = tmp_path / f'.epoch_2.pth.{os.getpid()}'
 
     class FillDisk(Hook):
-
         def before_train_epoch(self, runner):
             if runner.epoch == 1:
                 full.symlink_to('/dev/full')
 
     runner = tiny_runner(tmp_path)
     runner.register_hook(FillDisk())
-    with pytest.raises(CheckpointError, match=r'cannot write .*epoch_2.pth: .*No space left on device; '
-                                              r'.*epoch_1.pth is complete: make room and resume from it'):
+    with pytest.raises(
+        CheckpointError,
+        match=r'cannot write .*epoch_2.pth: .*No space left on device; '
+        r'.*epoch_1.pth is complete: make room and resume from it',
+    ):
         runner.train()
     assert {path.name for path in tmp_path.glob('*.pth')} == {'epoch_1.pth', 'best_score_epoch_1.pth'}
     resumed = tiny_runner(tmp_path, resume=True)
@@ -256,7 +269,6 @@ def test_a_first_checkpoint_that_cannot_be_written(tmp_path):
     (tmp_path / f'.epoch_1.pth.{os.getpid()}.x').touch()
 
     class FillDisk(Hook):
-
         def before_train_epoch(self, runner):
             (tmp_path / f'.epoch_1.pth.{os.getpid()}').symlink_to('/dev/full')
 
@@ -267,13 +279,12 @@ def test_a_first_checkpoint_that_cannot_be_written(tmp_path):
 
 
 def note(**held):
-    return {'main process, MB': 100., 'open files': 7, **held}
+    return {'main process, MB': 100.0, 'open files': 7, **held}
 
 
 class TestSoak:
-
     def test_what_grows_leaks(self):
-        notes = [note(**{'main process, MB': 100. + i, 'open files': 7 + i // 12}) for i in range(16)]
+        notes = [note(**{'main process, MB': 100.0 + i, 'open files': 7 + i // 12}) for i in range(16)]
         assert [(c.name, c.leaks) for c in changes(notes)] == [('main process, MB', True), ('open files', True)]
         assert [c.leaks for c in changes([note()] * 16)] == [False, False]
         assert [c.leaks for c in changes(notes, tolerance=0.2)] == [False, True]
@@ -285,8 +296,23 @@ class TestSoak:
     def test_the_tool_trains_and_finds_nothing_growing(self, tmp_path, capsys):
         main = runpy.run_path(str(ROOT / 'tools/dev/soak.py'))['main']
         children = 1 + len(psutil.Process().children(recursive=True))  # besides those that earlier tests left
-        assert main(['--iterations', '24', '--pairs', '3', '--workers', '1', '--tolerance', '0.5',
-                     '--out', str(tmp_path / 'soak.json')]) == 0
+        assert (
+            main(
+                [
+                    '--iterations',
+                    '24',
+                    '--pairs',
+                    '3',
+                    '--workers',
+                    '1',
+                    '--tolerance',
+                    '0.5',
+                    '--out',
+                    str(tmp_path / 'soak.json'),
+                ]
+            )
+            == 0
+        )
         rows = [line for line in capsys.readouterr().out.splitlines() if line.endswith('flat |')]
         assert len(rows) == 6
         assert f'| child processes | {children} | {children} | +0.00% | flat |' in rows

@@ -1,4 +1,5 @@
 """Trainings that learn, resume from what is whole, are alone in their folder, and leave no worker behind."""
+
 import os
 import signal
 import subprocess
@@ -22,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Model(BaseModel):
-
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -35,11 +35,18 @@ def runner(folder, epochs=2, samples=2, hooks=(WorkDirHook, LearningHook), drop_
     """A run of two iterations an epoch, which writes a checkpoint after each."""
     number = len(list(folder.glob('*'))) if folder.exists() else 0
     return Runner(
-        Model(), str(folder), custom_hooks=[hook() for hook in hooks],
-        train_dataloader=DataLoader([dict(inputs=torch.zeros(1))] * samples, batch_size=2 if drop_last else 1,
-                                    drop_last=drop_last),
-        train_cfg=dict(by_epoch=True, max_epochs=epochs), optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
-        param_scheduler=schedule, experiment_name=f'{folder}{number}{kwargs}', **kwargs)
+        Model(),
+        str(folder),
+        custom_hooks=[hook() for hook in hooks],
+        train_dataloader=DataLoader(
+            [dict(inputs=torch.zeros(1))] * samples, batch_size=2 if drop_last else 1, drop_last=drop_last
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        param_scheduler=schedule,
+        experiment_name=f'{folder}{number}{kwargs}',
+        **kwargs,
+    )
 
 
 def trained(folder, epochs=2, **kwargs):
@@ -48,7 +55,6 @@ def trained(folder, epochs=2, **kwargs):
 
 
 class TestNothingLearned:
-
     def test_too_few_samples_for_a_batch(self, tmp_path):
         with pytest.raises(TrainingError, match='1 samples make no batch of 2 that is full'):
             runner(tmp_path, samples=1, drop_last=True).train()
@@ -59,12 +65,16 @@ class TestNothingLearned:
         done.train()
         assert done.iter == 2 and done.model.weight.item() > 0
 
-    @pytest.mark.parametrize('schedule, epochs, said', [
-        (dict(type='CosineAnnealingLR', T_max=9, end=9), 11, True),
-        (dict(type='CosineAnnealingLR', T_max=9, end=9), 9, False),
-        (dict(type='CosineAnnealingLR', T_max=18, end=18, by_epoch=False), 11, True),
-        (dict(type='LinearLR', start_factor=0.01, end=9), 11, False),
-        (dict(type='CosineAnnealingLR', T_max=9, end=9, eta_min=0.05), 11, False)])
+    @pytest.mark.parametrize(
+        'schedule, epochs, said',
+        [
+            (dict(type='CosineAnnealingLR', T_max=9, end=9), 11, True),
+            (dict(type='CosineAnnealingLR', T_max=9, end=9), 9, False),
+            (dict(type='CosineAnnealingLR', T_max=18, end=18, by_epoch=False), 11, True),
+            (dict(type='LinearLR', start_factor=0.01, end=9), 11, False),
+            (dict(type='CosineAnnealingLR', T_max=9, end=9, eta_min=0.05), 11, False),
+        ],
+    )
     def test_a_schedule_that_ends_before_a_resumed_run(self, tmp_path, schedule, epochs, said):
         trained(tmp_path, 8, schedule=schedule)
         longer = dict(schedule, end=epochs)
@@ -77,12 +87,15 @@ class TestNothingLearned:
 
 
 class TestResume:
-
-    @pytest.mark.parametrize('spoil', [
-        lambda folder: (folder / 'last_checkpoint').unlink(),
-        lambda folder: (folder / 'last_checkpoint').write_text('', encoding='utf-8'),
-        lambda folder: (folder / 'last_checkpoint').write_text('/gone/epoch_2.pth', encoding='utf-8'),
-        lambda folder: (folder / 'last_checkpoint').write_text(str(folder / 'epoch_9.pth'), encoding='utf-8')])
+    @pytest.mark.parametrize(
+        'spoil',
+        [
+            lambda folder: (folder / 'last_checkpoint').unlink(),
+            lambda folder: (folder / 'last_checkpoint').write_text('', encoding='utf-8'),
+            lambda folder: (folder / 'last_checkpoint').write_text('/gone/epoch_2.pth', encoding='utf-8'),
+            lambda folder: (folder / 'last_checkpoint').write_text(str(folder / 'epoch_9.pth'), encoding='utf-8'),
+        ],
+    )
     def test_from_the_newest_checkpoint_whatever_last_checkpoint_says(self, tmp_path, spoil):
         spoil(trained(tmp_path, 2))
         again = runner(tmp_path, 3, resume=True)
@@ -142,8 +155,11 @@ class TestResume:
 
 def start(code, *args):
     return subprocess.Popen(
-        [sys.executable, '-c', textwrap.dedent(code), *map(str, args)], stdout=subprocess.PIPE, encoding='utf-8',
-        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'})
+        [sys.executable, '-c', textwrap.dedent(code), *map(str, args)],
+        stdout=subprocess.PIPE,
+        encoding='utf-8',
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'},
+    )
 
 
 def said(process):
@@ -152,15 +168,17 @@ def said(process):
 
 
 class TestOneAtATime:
-
     def test_a_second_training_is_told(self, tmp_path):
-        other = start('''
+        other = start(
+            """
             import sys, time
             from pathlib import Path
             from exlpose_mm.engine.hooks.running import _lock
             _lock(Path(sys.argv[1]))
             print('said: locked', flush=True)
-            time.sleep(600)''', tmp_path)
+            time.sleep(600)""",
+            tmp_path,
+        )
         try:
             assert said(other) == 'locked'
             with pytest.raises(TrainingError, match=f'process {other.pid} is training into {tmp_path}'):
@@ -186,7 +204,7 @@ class TestOneAtATime:
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_waits_to_flush_its_queue_dies_with_the_training(number):
     """A worker that is told to end waits for someone to read what it has made, which nobody will."""
-    training = start('''
+    training = start("""
         import os, time
         import torch
         from torch.utils.data import DataLoader, Dataset
@@ -201,7 +219,7 @@ def test_a_worker_that_waits_to_flush_its_queue_dies_with_the_training(number):
         OrphansHook().before_run(None)
         loader = iter(DataLoader(Heavy(), batch_size=None, num_workers=1, prefetch_factor=4))
         print('said:', next(loader)[0], flush=True)
-        time.sleep(600)''')
+        time.sleep(600)""")
     try:
         worker = int(said(training))
         os.kill(training.pid, number)

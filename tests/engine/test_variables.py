@@ -1,4 +1,5 @@
 """data_root and pretrained from outside: in every config they act, or are refused."""
+
 import os
 import runpy
 import subprocess
@@ -40,8 +41,9 @@ def roots(node):
 
 
 def data_roots(config):
-    return roots([config.get(f'{part}_{kind}') for part in ('train', 'val', 'test')
-                  for kind in ('dataloader', 'evaluator')])
+    return roots(
+        [config.get(f'{part}_{kind}') for part in ('train', 'val', 'test') for kind in ('dataloader', 'evaluator')]
+    )
 
 
 def dumped(config, folder):
@@ -52,7 +54,6 @@ def dumped(config, folder):
 
 
 class TestDataRoot:
-
     @pytest.mark.parametrize('name', NAMES)
     def test_of_every_shipped_config(self, name):
         assert data_roots(load_config(ROOT / 'configs' / name, data_root='/elsewhere')) == {'/elsewhere'}
@@ -80,10 +81,12 @@ class TestDataRoot:
 
     def test_other_paths_stay(self, tmp_path):
         (tmp_path / 'own.py').write_text(
-            "test_dataloader = dict("
+            'test_dataloader = dict('
             "dataset=dict(data_root='data', ann_file='data/a.json', bbox_file='database/b.json'))"
             "\nmodel = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='data/r50.pth')))"
-            "\nload_from='data/x.pth'", encoding='utf-8')
+            "\nload_from='data/x.pth'",
+            encoding='utf-8',
+        )
         config = load_config(tmp_path / 'own.py', data_root='/d')
         assert config.test_dataloader.dataset == dict(data_root='/d', ann_file='/d/a.json', bbox_file='database/b.json')
         assert config.model.backbone.init_cfg.checkpoint == 'data/r50.pth' and config.load_from == 'data/x.pth'
@@ -97,7 +100,6 @@ class TestDataRoot:
 
 
 class TestPretrained:
-
     @pytest.mark.parametrize('name', NAMES)
     def test_of_every_shipped_config(self, name):
         if Path(name).name.startswith(('dual-teacher-unpaired', DEMO.stem)):
@@ -118,14 +120,24 @@ class TestPretrained:
 
 
 class TestOptions:
-
-    @pytest.mark.parametrize('argv, rest, variables', [
-        (['c.py', '--cfg-options', 'data_root=/d', 'train_cfg.max_epochs=1', '--amp'],
-         ['c.py', '--cfg-options', 'train_cfg.max_epochs=1', '--amp'], dict(data_root='/d')),
-        (['c.py', '--cfg-options', 'pretrained=x=y'], ['c.py'], dict(pretrained='x=y')),
-        (['c.py', '--cfg-options', 'data_root=/d', '--amp'], ['c.py', '--amp'], dict(data_root='/d')),
-        (['c.py', '--cfg-options=data_root=/d', '--work-dir', 'w'], ['c.py', '--work-dir', 'w'], dict(data_root='/d')),
-        (['c.py', '--work-dir', 'data_root=x'], ['c.py', '--work-dir', 'data_root=x'], {})])
+    @pytest.mark.parametrize(
+        'argv, rest, variables',
+        [
+            (
+                ['c.py', '--cfg-options', 'data_root=/d', 'train_cfg.max_epochs=1', '--amp'],
+                ['c.py', '--cfg-options', 'train_cfg.max_epochs=1', '--amp'],
+                dict(data_root='/d'),
+            ),
+            (['c.py', '--cfg-options', 'pretrained=x=y'], ['c.py'], dict(pretrained='x=y')),
+            (['c.py', '--cfg-options', 'data_root=/d', '--amp'], ['c.py', '--amp'], dict(data_root='/d')),
+            (
+                ['c.py', '--cfg-options=data_root=/d', '--work-dir', 'w'],
+                ['c.py', '--work-dir', 'w'],
+                dict(data_root='/d'),
+            ),
+            (['c.py', '--work-dir', 'data_root=x'], ['c.py', '--work-dir', 'data_root=x'], {}),
+        ],
+    )
     def test_are_taken_out(self, argv, rest, variables):
         assert take_variables(argv) == (rest, variables)
 
@@ -136,7 +148,6 @@ class TestOptions:
 
 
 class TestTools:
-
     def test_say_so_without_a_traceback(self, monkeypatch, tmp_path):
         monkeypatch.setattr(sys, 'argv', ['train.py', 'nowhere.py'])
         with pytest.raises(SystemExit, match='^train: no config nowhere.py$'):
@@ -153,9 +164,18 @@ class TestTools:
     def test_a_copy_is_tested_on_the_data_that_were_asked_for(self, exlpose_root, tmp_path, locale):
         """In a folder whose name mmengine's own options would cut to pieces, and ASCII does not know."""
         odd = exlpose_root.rename(exlpose_root.with_name("it's [my], größte data"))
-        done = run(ROOT / 'tools' / 'test.py', dumped(DEMO, tmp_path), random_checkpoint(DEMO, tmp_path / 'model.pth'),
-                   '--work-dir', tmp_path / 'work', '--cfg-options', f'data_root={odd}',
-                   'test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False', **locale)
+        done = run(
+            ROOT / 'tools' / 'test.py',
+            dumped(DEMO, tmp_path),
+            random_checkpoint(DEMO, tmp_path / 'model.pth'),
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            f'data_root={odd}',
+            'test_dataloader.num_workers=0',
+            'test_dataloader.persistent_workers=False',
+            **locale,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         assert 'LL-A' in done.stdout + done.stderr
 
@@ -163,10 +183,17 @@ class TestTools:
         """Old data are there, as they would be: they must not be tested in place of the new ones."""
         config = tmp_path / 'copy.py'
         load_config(DEMO, data_root=str(exlpose_root)).dump(config)
-        done = run(Path(mmpose.__file__).parent / '.mim' / 'tools' / 'test.py', config,
-                   random_checkpoint(DEMO, tmp_path / 'model.pth'), '--work-dir', tmp_path / 'work',
-                   '--cfg-options', 'data_root=/elsewhere', 'test_dataloader.num_workers=0',
-                   'test_dataloader.persistent_workers=False')
+        done = run(
+            Path(mmpose.__file__).parent / '.mim' / 'tools' / 'test.py',
+            config,
+            random_checkpoint(DEMO, tmp_path / 'model.pth'),
+            '--work-dir',
+            tmp_path / 'work',
+            '--cfg-options',
+            'data_root=/elsewhere',
+            'test_dataloader.num_workers=0',
+            'test_dataloader.persistent_workers=False',
+        )
         assert done.returncode != 0 and 'data_root=/elsewhere changes nothing here' in done.stderr
 
     def test_the_hook_lets_every_shipped_config_pass(self):
@@ -197,5 +224,9 @@ class TestTools:
 
 
 def run(script, *args, **environment):
-    return subprocess.run([sys.executable, str(script), *map(str, args)], capture_output=True, encoding='utf-8',
-                          env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **environment})
+    return subprocess.run(
+        [sys.executable, str(script), *map(str, args)],
+        capture_output=True,
+        encoding='utf-8',
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **environment},
+    )

@@ -19,7 +19,7 @@ from exlpose_mm.evaluation.metric import LightingCocoMetric, SplitError
 from exlpose_mm.evaluation.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
-SIGMAS = [.079, .079, .072, .072, .062, .062, .107, .107, .087, .087, .089, .089, .079, .079]
+SIGMAS = [0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079]
 LONG = {'LL-N': 'LL-Normal', 'LL-H': 'LL-Hard', 'LL-E': 'LL-Extreme'}
 META = ExLPoseDataset(lazy_init=True).metainfo
 
@@ -35,12 +35,17 @@ def sample(annotation, split, keypoints, scores):
     x, y, w, h = annotation['bbox']
     box = np.array([[x, y, x + w, y + h]], np.float32)
     return dict(
-        id=annotation['id'], img_id=annotation['image_id'], img_path='a.png', split=split,
-        category_id=1, raw_ann_info=annotation,
-        gt_instances=dict(bboxes=box, bbox_scores=np.ones(1, np.float32),
-                          bbox_scales=np.array([[w, h]])),
-        pred_instances=dict(keypoints=np.asarray(keypoints, float)[None], bboxes=box,
-                            keypoint_scores=np.asarray(scores, float)[None]))
+        id=annotation['id'],
+        img_id=annotation['image_id'],
+        img_path='a.png',
+        split=split,
+        category_id=1,
+        raw_ann_info=annotation,
+        gt_instances=dict(bboxes=box, bbox_scores=np.ones(1, np.float32), bbox_scales=np.array([[w, h]])),
+        pred_instances=dict(
+            keypoints=np.asarray(keypoints, float)[None], bboxes=box, keypoint_scores=np.asarray(scores, float)[None]
+        ),
+    )
 
 
 def labelled(content):
@@ -52,30 +57,38 @@ def jittered(contents, seed=0, scores=None):
     rng = np.random.default_rng(seed)
     for split, content in contents.items():
         for annotation in labelled(content):
-            spread = rng.choice([.01, .03, .06, .1, .3]) * math.sqrt(np.prod(annotation['bbox'][2:]))
+            spread = rng.choice([0.01, 0.03, 0.06, 0.1, 0.3]) * math.sqrt(np.prod(annotation['bbox'][2:]))
             keypoints = np.reshape(annotation['keypoints'], (14, 3))[:, :2]
             keypoints = keypoints + rng.normal(0, spread, (14, 2))
-            yield sample(annotation, split, keypoints,
-                         rng.uniform(.1, 1, 14) if scores is None else np.full(14, scores))
+            yield sample(
+                annotation, split, keypoints, rng.uniform(0.1, 1, 14) if scores is None else np.full(14, scores)
+            )
 
 
 def evaluate(metric, data_samples):
     for start in range(0, len(data_samples), 16):
-        metric.process([], data_samples[start:start + 16])
+        metric.process([], data_samples[start : start + 16])
     return metric.evaluate(len(data_samples))
 
 
 def reference_stats(content, data_samples):
     """AP, AP50, AP75, AR by pycocotools with the official sigmas and areas."""
-    annotations = [dict(a, id=i, area=.53 * a['bbox'][2] * a['bbox'][3],
-                        num_keypoints=sum(v > 0 for v in a['keypoints'][2::3]))
-                   for i, a in enumerate(content['annotations'], 1)]
+    annotations = [
+        dict(a, id=i, area=0.53 * a['bbox'][2] * a['bbox'][3], num_keypoints=sum(v > 0 for v in a['keypoints'][2::3]))
+        for i, a in enumerate(content['annotations'], 1)
+    ]
     detections = []
     for s in sorted(data_samples, key=lambda s: (s['img_id'], s['id'])):
         instances = s['pred_instances']
         triples = np.column_stack([instances['keypoints'][0], instances['keypoint_scores'][0]])
-        detections.append(dict(image_id=s['img_id'], category_id=1, keypoints=triples.ravel().tolist(),
-                               score=float(instances['keypoint_scores'].mean())))
+        detections.append(
+            dict(
+                image_id=s['img_id'],
+                category_id=1,
+                keypoints=triples.ravel().tolist(),
+                score=float(instances['keypoint_scores'].mean()),
+            )
+        )
     with redirect_stdout(StringIO()):
         truth = COCO()
         truth.dataset = {**content, 'annotations': annotations}
@@ -89,13 +102,13 @@ def reference_stats(content, data_samples):
 
 
 def reference_oks(annotation, keypoints):
-    total, count = 0., 0
-    area = .53 * annotation['bbox'][2] * annotation['bbox'][3]
+    total, count = 0.0, 0
+    area = 0.53 * annotation['bbox'][2] * annotation['bbox'][3]
     for joint, sigma in enumerate(SIGMAS):
-        x, y, v = annotation['keypoints'][3 * joint:3 * joint + 3]
+        x, y, v = annotation['keypoints'][3 * joint : 3 * joint + 3]
         if v > 0:
-            squared = (keypoints[joint][0] - x)**2 + (keypoints[joint][1] - y)**2
-            total += math.exp(-squared / (2 * area * (2 * sigma)**2))
+            squared = (keypoints[joint][0] - x) ** 2 + (keypoints[joint][1] - y) ** 2
+            total += math.exp(-squared / (2 * area * (2 * sigma) ** 2))
             count += 1
     return total / count
 
@@ -116,15 +129,16 @@ def toy(tmp_path):
     return dict.fromkeys(('LL-N', 'LL-H', 'LL-E'), path), person
 
 
-def toy_samples(person, levels=(('LL-N', 0, .9), ('LL-H', 0, .8), ('LL-E', 500, .1))):
+def toy_samples(person, levels=(('LL-N', 0, 0.9), ('LL-H', 0, 0.8), ('LL-E', 500, 0.1))):
     exact = np.reshape(person['keypoints'], (14, 3))[:, :2]
     return [sample(person, split, exact + shift, np.full(14, score)) for split, shift, score in levels]
 
 
 # --- Against independent references ------------------------------------------------------
 
+
 @pytest.mark.no_cover  # pycocotools takes twice as long when it is traced
-@pytest.mark.parametrize('scores', [None, .5])
+@pytest.mark.parametrize('scores', [None, 0.5])
 def test_rows_agree_with_pycocotools(official, official_dir, scores):
     """With one score for everyone AP depends on the order of the images, also in the union."""
     paths, contents = official
@@ -138,7 +152,7 @@ def test_rows_agree_with_pycocotools(official, official_dir, scores):
 
 
 def _check_row(result, row, expected):
-    assert .2 < expected['AP'] < .9
+    assert 0.2 < expected['AP'] < 0.9
     for name, value in expected.items():
         assert result[f'{row}/{name}'] == pytest.approx(value, abs=1e-6), (row, name)
 
@@ -146,8 +160,7 @@ def _check_row(result, row, expected):
 def test_mean_oks_of_own_predictions(official):
     paths, contents = official
     data_samples = list(jittered(contents))
-    expected = [reference_oks(s['raw_ann_info'], s['pred_instances']['keypoints'][0])
-                for s in data_samples]
+    expected = [reference_oks(s['raw_ann_info'], s['pred_instances']['keypoints'][0]) for s in data_samples]
     result = evaluate(build(paths), data_samples)
     assert result['LL-A/OKS'] == pytest.approx(np.mean(expected), abs=1e-6)
     hard = [e for e, s in zip(expected, data_samples) if s['split'] == 'LL-H']
@@ -155,6 +168,7 @@ def test_mean_oks_of_own_predictions(official):
 
 
 # --- Equal ids in several splits ---------------------------------------------------------
+
 
 def test_equal_ids_in_three_splits_are_three_people(toy):
     paths, person = toy
@@ -171,9 +185,9 @@ def test_equal_ids_in_three_splits_are_three_people(toy):
 def test_a_person_without_prediction_counts_as_zero(tmp_path):
     people = [person_annotation(i, 1, (10 + 50 * i, 10, 40, 70)) for i in range(2)]
     (tmp_path / 'two.json').write_text(json.dumps(coco_file([(1, 'a.png', people)])), encoding='utf-8')
-    result = evaluate(build({'WL': tmp_path / 'two.json'}), toy_samples(people[0], [('WL', 0, 1.)]))
-    assert result['WL/OKS'] == pytest.approx(.5)
-    assert result['WL/AR'] == pytest.approx(.5)
+    result = evaluate(build({'WL': tmp_path / 'two.json'}), toy_samples(people[0], [('WL', 0, 1.0)]))
+    assert result['WL/OKS'] == pytest.approx(0.5)
+    assert result['WL/AR'] == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize('iou_type', ['keypoints', 'keypoints_crowd'])
@@ -184,7 +198,7 @@ def test_num_keypoints_of_the_file_is_not_believed(tmp_path, iou_type, visible, 
     other = person_annotation(1, 1, (70, 10, 40, 70), np.full(14, visible), num_keypoints=said)
     (tmp_path / 'a.json').write_text(json.dumps(coco_file([(1, 'a.png', [plain, other])])), encoding='utf-8')
     metric = build({'WL': tmp_path / 'a.json'}, iou_type=iou_type)
-    result = evaluate(metric, toy_samples(plain, [('WL', 0, 1.)]))
+    result = evaluate(metric, toy_samples(plain, [('WL', 0, 1.0)]))
     assert result['WL/AR'] == pytest.approx(1 / (1 + people))
 
 
@@ -216,6 +230,7 @@ def test_detected_boxes_have_no_own_person(toy):
 
 # --- Rows, logs and files ----------------------------------------------------------------
 
+
 def test_rows_that_were_not_tested_are_left_out_with_a_line(toy, monkeypatch):
     paths, person = toy
     lines = logged(monkeypatch)
@@ -240,15 +255,16 @@ def test_table_in_log_and_files(toy, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ''
     caption, *table = lines[-1].splitlines()
     assert caption == 'AP, AR and OKS in percent; boxes: ground truth'
-    assert table == ['split     AP   AP50   AP75     AR    OKS',
-                     'LL-N   100.0  100.0  100.0  100.0  100.0',
-                     'LL-H   100.0  100.0  100.0  100.0  100.0',
-                     'LL-E     0.0    0.0    0.0    0.0    0.0',
-                     'LL-A    66.3   66.3   66.3   66.7   66.7']
+    assert table == [
+        'split     AP   AP50   AP75     AR    OKS',
+        'LL-N   100.0  100.0  100.0  100.0  100.0',
+        'LL-H   100.0  100.0  100.0  100.0  100.0',
+        'LL-E     0.0    0.0    0.0    0.0    0.0',
+        'LL-A    66.3   66.3   66.3   66.7   66.7',
+    ]
     written = json.loads((tmp_path / 'new' / 'table.json').read_text(encoding='utf-8'))
     assert written['boxes'] == 'ground truth'
-    assert {f'{row}/{k}': v for row, values in written['rows'].items()
-            for k, v in values.items()} == result
+    assert {f'{row}/{k}': v for row, values in written['rows'].items() for k, v in values.items()} == result
     markdown = (tmp_path / 'new' / 'table.md').read_text(encoding='utf-8').splitlines()
     assert markdown[:3] == [caption, '', '| split | AP | AP50 | AP75 | AR | OKS |']
     assert markdown[-1] == '| LL-A | 66.3 | 66.3 | 66.3 | 66.7 | 66.7 |'
@@ -258,7 +274,7 @@ def test_own_union_and_prefix(toy):
     paths, person = toy
     metric = build(paths, unions={'both': ('LL-H', 'LL-E')}, prefix='dark')
     result = evaluate(metric, toy_samples(person))
-    assert result['dark/both/AR'] == pytest.approx(.5)
+    assert result['dark/both/AR'] == pytest.approx(0.5)
     assert not any('LL-A' in key for key in result)
 
 
@@ -267,20 +283,26 @@ def test_predictions_of_each_row_are_kept(toy, tmp_path, format_only):
     paths, person = toy
     metric = build(paths, outfile_prefix=str(tmp_path / 'out'), format_only=format_only)
     assert (evaluate(metric, toy_samples(person)) == {}) == format_only
-    counts = {row: len(json.loads((tmp_path / f'out.{row}.keypoints.json').read_text(encoding='utf-8')))
-              for row in ('LL-N', 'LL-A')}
+    counts = {
+        row: len(json.loads((tmp_path / f'out.{row}.keypoints.json').read_text(encoding='utf-8')))
+        for row in ('LL-N', 'LL-A')
+    }
     assert counts == {'LL-N': 1, 'LL-A': 3}
 
 
 def test_build_from_config_and_find_files(exlpose_root):
     files = {split: f'ExLPose_test_{split}.json' for split in ('LL-N', 'LL-H', 'LL-E', 'WL')}
-    evaluator = Evaluator(
-        dict(type='LightingCocoMetric', data_root=str(exlpose_root), ann_files=files))
+    evaluator = Evaluator(dict(type='LightingCocoMetric', data_root=str(exlpose_root), ann_files=files))
     evaluator.dataset_meta = META
-    contents = {split: json.loads((exlpose_root / 'Annotations' / name).read_text(encoding='utf-8'))
-                for split, name in files.items()}
-    exact = [sample(a, split, np.reshape(a['keypoints'], (14, 3))[:, :2], np.full(14, .7))
-             for split, content in contents.items() for a in labelled(content)]
+    contents = {
+        split: json.loads((exlpose_root / 'Annotations' / name).read_text(encoding='utf-8'))
+        for split, name in files.items()
+    }
+    exact = [
+        sample(a, split, np.reshape(a['keypoints'], (14, 3))[:, :2], np.full(14, 0.7))
+        for split, content in contents.items()
+        for a in labelled(content)
+    ]
     evaluator.process(exact, [])
     result = evaluator.evaluate(len(exact))
     for row in ('LL-N', 'LL-H', 'LL-E', 'WL', 'LL-A'):
@@ -291,9 +313,8 @@ def test_build_from_config_and_find_files(exlpose_root):
 def test_rows_come_in_the_order_of_the_paper(toy):
     paths, person = toy
     files = {'WL': paths['LL-N'], **paths, 'extra': paths['LL-N']}
-    data_samples = toy_samples(person, [(split, 0, 1.) for split in files])
-    assert rows_of(evaluate(build(files), data_samples)) == [
-        'LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL', 'extra']
+    data_samples = toy_samples(person, [(split, 0, 1.0) for split in files])
+    assert rows_of(evaluate(build(files), data_samples)) == ['LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL', 'extra']
     own = build(files, row_order=['extra', 'LL-A', 'not tested'])
     assert rows_of(evaluate(own, data_samples))[:3] == ['extra', 'LL-A', 'WL']
 
@@ -304,12 +325,12 @@ def rows_of(result):
 
 def test_mean_of_the_two_cameras(toy, tmp_path):
     paths, person = toy
-    files = {camera: paths['LL-N'] for camera in ('RICOH3', 'A7M3')}
+    files = dict.fromkeys(('RICOH3', 'A7M3'), paths['LL-N'])
     metric = build(files, table_prefix=str(tmp_path / 'table'))
-    result = evaluate(metric, toy_samples(person, [('A7M3', 0, 1.), ('RICOH3', 500, .1)]))
+    result = evaluate(metric, toy_samples(person, [('A7M3', 0, 1.0), ('RICOH3', 500, 0.1)]))
     assert rows_of(result) == ['A7M3', 'RICOH3', 'OCN']
-    assert [result[f'{row}/AP'] for row in ('A7M3', 'RICOH3', 'OCN')] == pytest.approx([1, 0, .5])
-    assert result['OCN/OKS'] == pytest.approx(.5)
+    assert [result[f'{row}/AP'] for row in ('A7M3', 'RICOH3', 'OCN')] == pytest.approx([1, 0, 0.5])
+    assert result['OCN/OKS'] == pytest.approx(0.5)
     written = Results.read(str(tmp_path / 'table.json'))
     assert written.means == {'OCN': ['A7M3', 'RICOH3']}
     assert set(written.matches) == {'A7M3', 'RICOH3'}
@@ -318,8 +339,8 @@ def test_mean_of_the_two_cameras(toy, tmp_path):
 def test_mean_is_left_out_with_its_parts(toy, monkeypatch):
     paths, person = toy
     lines = logged(monkeypatch)
-    files = {camera: paths['LL-N'] for camera in ('A7M3', 'RICOH3')}
-    result = evaluate(build(files), toy_samples(person, [('A7M3', 0, 1.)]))
+    files = dict.fromkeys(('A7M3', 'RICOH3'), paths['LL-N'])
+    result = evaluate(build(files), toy_samples(person, [('A7M3', 0, 1.0)]))
     assert rows_of(result) == ['A7M3']
     assert 'OCN is left out: no sample of RICOH3 was tested' in lines
     assert not any('LL-A' in line for line in lines)  # nothing of LL-A could be tested
@@ -341,6 +362,7 @@ def test_ap_can_be_computed_again_from_the_written_matches(official, tmp_path, i
 
 # --- Where boxes came from, and where files go -------------------------------------------
 
+
 def test_table_names_the_boxes(toy, tmp_path):
     paths, person = toy
     boxes = [boxes_written(paths, toy_samples(person), tmp_path)]
@@ -358,13 +380,18 @@ def test_table_names_the_boxes(toy, tmp_path):
 
 def boxes_written(paths, data_samples, tmp_path):
     evaluate(build(paths, table_prefix=str(tmp_path / 'table')), data_samples)
-    assert (tmp_path / 'table.md').read_text(encoding='utf-8').splitlines()[0].endswith(
-        'boxes: ' + json.loads((tmp_path / 'table.json').read_text(encoding='utf-8'))['boxes'])
+    assert (
+        (tmp_path / 'table.md')
+        .read_text(encoding='utf-8')
+        .splitlines()[0]
+        .endswith('boxes: ' + json.loads((tmp_path / 'table.json').read_text(encoding='utf-8'))['boxes'])
+    )
     return json.loads((tmp_path / 'table.json').read_text(encoding='utf-8'))['boxes']
 
 
-@pytest.mark.parametrize('kwargs, name', [
-    ({}, 'table.json'), (dict(prefix='dark'), 'dark_table.json'), (dict(table_prefix=''), None)])
+@pytest.mark.parametrize(
+    'kwargs, name', [({}, 'table.json'), (dict(prefix='dark'), 'dark_table.json'), (dict(table_prefix=''), None)]
+)
 def test_table_is_written_beside_the_log_of_a_run(toy, tmp_path, monkeypatch, kwargs, name):
     paths, person = toy
     log_file = str(tmp_path / 'run' / 'a.log')
@@ -402,11 +429,12 @@ def test_people_without_joints_may_lack_box_and_joints_and_the_file_its_categori
     bare = dict(id=900, image_id=content['images'][0]['id'], category_id=1)
     content['annotations'] += [bare, dict(bare, id=901, keypoints=[], bbox=None), dict(bare, id=902, bbox=[0, 0, 5, 5])]
     (tmp_path / 'bare.json').write_text(json.dumps(content), encoding='utf-8')
-    lacking = {split: tmp_path / 'bare.json' for split in paths}
+    lacking = dict.fromkeys(paths, tmp_path / 'bare.json')
     assert evaluate(build(lacking), toy_samples(person)) == whole
 
 
 # --- Errors ------------------------------------------------------------------------------
+
 
 def test_sample_without_split(toy):
     paths, person = toy
@@ -419,13 +447,13 @@ def test_sample_without_split(toy):
 def test_sample_of_an_unknown_split(toy):
     paths, person = toy
     with pytest.raises(SplitError, match=r"split 'A7M3' of a\.png.*'LL-N', 'LL-H', 'LL-E'"):
-        build(paths).process([], toy_samples(person, [('A7M3', 0, 1.)]))
+        build(paths).process([], toy_samples(person, [('A7M3', 0, 1.0)]))
 
 
 def test_image_that_the_ground_truth_does_not_know(toy):
     paths, person = toy
     with pytest.raises(SplitError, match=r"image 77 of split 'LL-N'.*toy\.json"):
-        evaluate(build(paths), toy_samples(dict(person, image_id=77), [('LL-N', 0, 1.)]))
+        evaluate(build(paths), toy_samples(dict(person, image_id=77), [('LL-N', 0, 1.0)]))
 
 
 def test_missing_ground_truth(tmp_path):

@@ -24,9 +24,11 @@ def predictions(root, seed=0):
         names = {image['id']: image['file_name'] for image in content['images']}
         for number, person in enumerate(labelled(content)):
             keypoints = np.reshape(person['keypoints'], (14, 3))[:, :2] + rng.normal(0, 4, (14, 2))
-            one = sample(person, split, keypoints, rng.uniform(.1, 1, 14))
-            one.update(img_path=f'{root}/ExLPose/{names[person["image_id"]]}',
-                       lighting='well_lit' if split == 'WL' else 'low_light')
+            one = sample(person, split, keypoints, rng.uniform(0.1, 1, 14))
+            one.update(
+                img_path=f'{root}/ExLPose/{names[person["image_id"]]}',
+                lighting='well_lit' if split == 'WL' else 'low_light',
+            )
             yield from [one] * (1 + (number > 0))
 
 
@@ -94,10 +96,20 @@ def test_errors_are_distances_in_units_of_the_box():
     labels = np.zeros((1, 3, 3))
     labels[0, 0] = 10, 20, 2
     labels[0, 2] = 1, 1, 1
-    entry = dict(split='WL', lighting='well_lit', data_root='', image='a.png', simulated='', image_id=1,
-                 annotation_id=1, box=[0., 0., 16., 25.], scores=np.ones(3), labels=labels[0],
-                 keypoints=np.array([[13., 24.], [5., 5.], [np.nan, 1.]]),
-                 oks=.5)
+    entry = dict(
+        split='WL',
+        lighting='well_lit',
+        data_root='',
+        image='a.png',
+        simulated='',
+        image_id=1,
+        annotation_id=1,
+        box=[0.0, 0.0, 16.0, 25.0],
+        scores=np.ones(3),
+        labels=labels[0],
+        keypoints=np.array([[13.0, 24.0], [5.0, 5.0], [np.nan, 1.0]]),
+        oks=0.5,
+    )
     errors = People.of([entry], ['a', 'b', 'c'], [(0, 1)]).errors
     assert errors[0, 0] == pytest.approx(5 / 20) and np.isnan(errors[0, 1]) and errors[0, 2] == np.inf
 
@@ -118,11 +130,15 @@ def test_detected_boxes_have_no_people(exlpose_root, tmp_path):
     assert Results.read(str(tmp_path / 'table.json')).people is None
 
 
-@pytest.mark.parametrize('damage, message', [
-    (lambda arrays: arrays.pop('oks'), 'cannot read .*oks.*test again'),
-    (lambda arrays: arrays.update(box=arrays['box'][:, 1:]), r'box has the shape \(\d+, 3\), expected \(\d+, 4\)'),
-    (lambda arrays: arrays.update(links=arrays['links'] + 2), 'links name joints that are not among the 14'),
-    (lambda arrays: arrays.update(image=np.array([None], dtype=object)), 'cannot read .*allow_pickle')])
+@pytest.mark.parametrize(
+    'damage, message',
+    [
+        (lambda arrays: arrays.pop('oks'), 'cannot read .*oks.*test again'),
+        (lambda arrays: arrays.update(box=arrays['box'][:, 1:]), r'box has the shape \(\d+, 3\), expected \(\d+, 4\)'),
+        (lambda arrays: arrays.update(links=arrays['links'] + 2), 'links name joints that are not among the 14'),
+        (lambda arrays: arrays.update(image=np.array([None], dtype=object)), 'cannot read .*allow_pickle'),
+    ],
+)
 def test_damaged_files(written, damage, message):
     path = written[0].with_name('table.people.npz')
     with np.load(path) as arrays:

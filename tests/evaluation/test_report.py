@@ -1,4 +1,5 @@
 """The page, read by a parser and by a browser."""
+
 import base64
 import json
 import re
@@ -77,7 +78,7 @@ def work_dirs(root, tmp_path_factory):
     for seed, name in enumerate(('first', 'second')):
         run = folder / name / '20250101_000000'
         write_results(root, run, seed)
-        write_log(run / 'vis_data', [dict(loss=3. - step, **{HOSTILE + 'loss': 1.}, step=step) for step in (1, 2)])
+        write_log(run / 'vis_data', [dict(loss=3.0 - step, **{HOSTILE + 'loss': 1.0}, step=step) for step in (1, 2)])
     rename_worst(folder / 'first' / '20250101_000000' / 'table.people.npz', root)
     return folder / 'first', folder / 'second'
 
@@ -98,8 +99,11 @@ def rename_worst(path: Path, root: Path) -> None:
 @pytest.fixture(scope='module')
 def page(work_dirs, tmp_path_factory):
     out = tmp_path_factory.mktemp('page') / 'new' / 'report.html'
-    write_report([f'{HOSTILE}={work_dirs[0]}', str(work_dirs[1])], str(out),
-                 Options(title=HOSTILE, baseline='second', resamples=20, failures=3))
+    write_report(
+        [f'{HOSTILE}={work_dirs[0]}', str(work_dirs[1])],
+        str(out),
+        Options(title=HOSTILE, baseline='second', resamples=20, failures=3),
+    )
     return out
 
 
@@ -108,6 +112,7 @@ def results_of(folder: Path) -> Results:
 
 
 # --- What the page says ------------------------------------------------------------------
+
 
 def test_figures_are_those_of_the_table(page, work_dirs):
     tables = Page(page).tables
@@ -158,8 +163,9 @@ def test_pictures_are_of_the_person(work_dirs, root):
     index = int(np.flatnonzero(people.lighting == 'low_light')[0])
     panels = Frames().panels(people, index)
     assert [panel.caption for panel in panels] == ['dark', 'lifted, prediction', 'well lit, labels']
-    dark, lifted, light = (cv2.imdecode(np.frombuffer(base64.b64decode(panel.source.partition(',')[2]), np.uint8), 1)
-                           for panel in panels)
+    dark, lifted, light = (
+        cv2.imdecode(np.frombuffer(base64.b64decode(panel.source.partition(',')[2]), np.uint8), 1) for panel in panels
+    )
     assert dark.shape == lifted.shape == light.shape == (320, 240, 3)
     frame = cv2.imread(str(root / people.image[index]))
     assert mean_in_box(frame, people.box[index]) == pytest.approx(dark[70:250, 70:170].mean(), abs=1)
@@ -179,7 +185,7 @@ def test_brightness_is_the_mean_in_the_box(work_dirs, root):
     index = np.flatnonzero(dark)[-1]
     x, y, w, h = people.box[index].astype(int)
     frame = cv2.imread(str(root / people.image[index]))
-    assert measured.values['a'][index] == pytest.approx(frame[y:y + h, x:x + w].mean())
+    assert measured.values['a'][index] == pytest.approx(frame[y : y + h, x : x + w].mean())
     fewer = measure(dict(a=people), Frames(), 2)
     assert (fewer.read, fewer.frames) == (2, measured.frames) and np.isfinite(fewer.values['a']).sum() >= 2
 
@@ -187,11 +193,11 @@ def test_brightness_is_the_mean_in_the_box(work_dirs, root):
 def test_bins_and_rank_correlation():
     rng = np.random.default_rng(0)
     brightness = rng.uniform(0, 4, 400)
-    oks = np.clip(brightness / 5 + rng.normal(0, .02, 400), 0, 1)
+    oks = np.clip(brightness / 5 + rng.normal(0, 0.02, 400), 0, 1)
     found = bins_of(brightness, oks)
-    assert (found.count == 50).all() and (np.diff(found.oks) > .05).all()
+    assert (found.count == 50).all() and (np.diff(found.oks) > 0.05).all()
     assert (found.low < found.oks).all() and (found.oks < found.high).all()
-    assert rank_correlation(brightness, oks) > .95 and rank_correlation(-brightness, oks) < -.95
+    assert rank_correlation(brightness, oks) > 0.95 and rank_correlation(-brightness, oks) < -0.95
     assert len(bins_of(brightness[:45], oks[:45]).oks) == 2 and bins_of(brightness[:19], oks[:19]) is None
     assert np.isnan(rank_correlation(np.ones(50), oks[:50]))
 
@@ -199,30 +205,34 @@ def test_bins_and_rank_correlation():
 def test_plots_take_ink_and_colours_of_the_page():
     rng = np.random.default_rng(0)
     bins = {number: bins_of(rng.uniform(0, 2, 100), rng.uniform(0, 1, 100)) for number in (0, 9)}
-    for plot in (brightness_plot(bins), loss_plot('$a_b$ <i>', {0: [(1, 2.)], 9: [(1, 3.), (2, float('nan'))]})):
+    for plot in (brightness_plot(bins), loss_plot('$a_b$ <i>', {0: [(1, 2.0)], 9: [(1, 3.0), (2, float('nan'))]})):
         assert all(f'var(--series-{number})' in plot for number in (1, 2))
         assert 'currentColor' in plot and INK not in plot and not any(color in plot for color in SERIES)
         ids = re.findall(r' id="([^"]*)"', plot)
         assert ids and len(set(ids)) == len(ids) and set(re.findall(r'#(\w+)[")]', plot)) <= set(ids)
     assert '$a_b$ &lt;i&gt;' in plot
-    shared = set(re.findall(r' id="([^"]*)"', loss_plot('a', {0: [(1, 2.)]}))) & set(ids)
+    shared = set(re.findall(r' id="([^"]*)"', loss_plot('a', {0: [(1, 2.0)]}))) & set(ids)
     assert not shared, 'ids are of one page'
 
 
 # --- Losses ------------------------------------------------------------------------------
 
+
 def test_a_resumed_training_replaces_what_it_repeats(tmp_path):
     first = [dict(loss=float(step), step=step) for step in (10, 20, 30)]
     write_log(tmp_path / '20250101_000000' / 'vis_data', [*first, '{"loss'])
-    write_log(tmp_path / '20250102_000000' / 'vis_data', [dict(loss=7., step=20, iter=20), {'LL-A/AP': .5, 'step': 1}])
+    write_log(
+        tmp_path / '20250102_000000' / 'vis_data', [dict(loss=7.0, step=20, iter=20), {'LL-A/AP': 0.5, 'step': 1}]
+    )
     losses = read_losses(str(tmp_path))
-    assert losses.curves == {'loss': [(10, 10.), (20, 7.)]} and losses.damaged == 1
-    assert read_losses(str(tmp_path / '20250101_000000' / 'table.json')).curves['loss'][-1] == (30, 30.)
+    assert losses.curves == {'loss': [(10, 10.0), (20, 7.0)]} and losses.damaged == 1
+    assert read_losses(str(tmp_path / '20250101_000000' / 'table.json')).curves['loss'][-1] == (30, 30.0)
     (tmp_path / 'empty').mkdir()
     assert read_losses(str(tmp_path / 'empty')).curves == {}
 
 
 # --- Safety ------------------------------------------------------------------------------
+
 
 def test_everything_shown_is_escaped(page):
     parsed = Page(page)
@@ -244,6 +254,7 @@ def test_nothing_is_loaded(page):
 
 
 # --- What is missing ---------------------------------------------------------------------
+
 
 def test_results_without_people(work_dirs, tmp_path):
     old = shutil.copytree(work_dirs[0], tmp_path / 'old')
@@ -281,8 +292,10 @@ def test_predictions_that_are_not_numbers_come_first(work_dirs, tmp_path):
 
 def test_sentences_are_apart(work_dirs, tmp_path, monkeypatch):
     monkeypatch.setattr('exlpose_mm.evaluation.report.brightness.PEOPLE_A_BIN', 1)
-    for frames, said in ((100, 'It was measured in all 4 dark frames. Each point'),
-                         (2, 'It was measured in 2 of 4 dark frames, spread evenly over the test. Each point')):
+    for frames, said in (
+        (100, 'It was measured in all 4 dark frames. Each point'),
+        (2, 'It was measured in 2 of 4 dark frames, spread evenly over the test. Each point'),
+    ):
         write_report([str(work_dirs[0])], str(tmp_path / 'r.html'), Options(frames=frames, resamples=1))
         assert said in ' '.join(Page(tmp_path / 'r.html').text.split())
 
@@ -292,8 +305,11 @@ def test_command_line(work_dirs, tmp_path, capsys):
     main([f'ours={work_dirs[1]}', '--out', str(tmp_path / 'r.html'), '--failures', '1', '--resamples', '2'])
     assert capsys.readouterr().out.endswith(f'{tmp_path}/r.html\n')
     assert Page(tmp_path / 'r.html').text.count('OKS') > 2
-    for bad, message in (([str(tmp_path)], 'no table.json'), ([str(work_dirs[1]), '--baseline', 'x'], "named 'x'"),
-                         ([str(work_dirs[1]), '--failures', '-1'], 'failures is -1')):
+    for bad, message in (
+        ([str(tmp_path)], 'no table.json'),
+        ([str(work_dirs[1]), '--baseline', 'x'], "named 'x'"),
+        ([str(work_dirs[1]), '--failures', '-1'], 'failures is -1'),
+    ):
         with pytest.raises(SystemExit) as stop:
             main(bad)
         assert stop.value.code == 2 and message in capsys.readouterr().err
@@ -308,26 +324,45 @@ def test_bad_options():
 
 # --- In a browser ------------------------------------------------------------------------
 
+
 def chromium(folder: Path, url: str, *options: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [CHROMIUM, '--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking',
-         '--disable-component-update', '--disable-sync', f'--user-data-dir={folder / "profile"}',
-         '--enable-logging=stderr', *options, '--dump-dom', url],
-        capture_output=True, encoding='utf-8', timeout=120)
+        [
+            CHROMIUM,
+            '--headless',
+            '--no-sandbox',
+            '--disable-gpu',
+            '--no-first-run',
+            '--disable-background-networking',
+            '--disable-component-update',
+            '--disable-sync',
+            f'--user-data-dir={folder / "profile"}',
+            '--enable-logging=stderr',
+            *options,
+            '--dump-dom',
+            url,
+        ],
+        capture_output=True,
+        encoding='utf-8',
+        timeout=120,
+    )
 
 
 @pytest.mark.skipif(not CHROMIUM, reason='no chromium on this machine')
 def test_in_a_browser(page, tmp_path):
     """The page as it is, and in a frame as wide as a phone whose parent measures it."""
     parent = tmp_path / 'phone.html'
-    parent.write_text(f'''<iframe src="{page.as_uri()}" style="width: 390px; height: 800px"></iframe><script>
+    parent.write_text(
+        f'''<iframe src="{page.as_uri()}" style="width: 390px; height: 800px"></iframe><script>
         onload = () => {{
             const page = document.querySelector('iframe').contentDocument, root = page.documentElement;
             const boxes = [...page.querySelectorAll('svg')].map(svg => svg.getBoundingClientRect());
             document.documentElement.dataset.found = JSON.stringify({{
                 width: root.clientWidth, scroll: root.scrollWidth, tables: page.querySelectorAll('table').length,
                 images: page.images.length, plots: boxes.filter(box => box.width > 200 && box.height > 100).length}});
-        }};</script>''', encoding='utf-8')
+        }};</script>''',
+        encoding='utf-8',
+    )
     done = chromium(tmp_path, parent.as_uri(), '--allow-file-access-from-files')
     assert done.returncode == 0, done.stderr[-2000:]
     assert 'CONSOLE' not in done.stderr, done.stderr

@@ -19,18 +19,21 @@ def make_scenes(seed=0, images=12):
     for image_id in range(images):
         people, detections = [], []
         for number in range(rng.integers(0, 5)):
-            visible = 0 if rng.random() < .15 else 2
+            visible = 0 if rng.random() < 0.15 else 2
             person = person_annotation(
-                100 * image_id + number + 1, image_id, (*rng.uniform(0, 60, 2), 30, 70),
-                np.full(14, visible), iscrowd=int(rng.random() < .15))
+                100 * image_id + number + 1,
+                image_id,
+                (*rng.uniform(0, 60, 2), 30, 70),
+                np.full(14, visible),
+                iscrowd=int(rng.random() < 0.15),
+            )
             people.append(person)
             for _ in range(rng.integers(0, 3)):
                 detections.append(detection(rng, image_id, person, rng.choice([1, 2, 4, 30])))
         if image_id == 3:  # more than the 20 that count
             person = person_annotation(399, image_id, (5, 5, 30, 70))
             people.append(person)
-            detections += [dict(detection(rng, image_id, person, 4), score=.2 + i / 1000)
-                           for i in range(25)]
+            detections += [dict(detection(rng, image_id, person, 4), score=0.2 + i / 1000) for i in range(25)]
         scenes.append((people, detections))
     return scenes
 
@@ -38,16 +41,14 @@ def make_scenes(seed=0, images=12):
 def detection(rng, image_id, person, spread):
     keypoints = np.reshape(person['keypoints'], (14, 3)) + [0, 0, 1]
     keypoints[:, :2] += rng.normal(0, spread, (14, 2))
-    return dict(image_id=image_id, category_id=1, keypoints=keypoints.ravel().tolist(),
-                score=float(rng.uniform()))
+    return dict(image_id=image_id, category_id=1, keypoints=keypoints.ravel().tolist(), score=float(rng.uniform()))
 
 
 def coco_eval(scenes):
     """Evaluate scenes with xtcocotools; they are renumbered, so one may occur twice."""
     images, detections, count = [], [], 0
     for image_id, (people, own) in enumerate(scenes):
-        people = [dict(person, image_id=image_id, id=count + i)
-                  for i, person in enumerate(people, 1)]
+        people = [dict(person, image_id=image_id, id=count + i) for i, person in enumerate(people, 1)]
         count += len(people)
         images.append((image_id, f'{image_id}.png', people))
         detections += [dict(one, image_id=image_id) for one in own]
@@ -56,8 +57,9 @@ def coco_eval(scenes):
         truth.anno_file = []
         truth.dataset = coco_file(images)
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(detections), 'keypoints',
-                              np.array(METAINFO['sigmas']), use_area=False)
+        evaluation = COCOeval(
+            truth, truth.loadRes(detections), 'keypoints', np.array(METAINFO['sigmas']), use_area=False
+        )
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -72,12 +74,12 @@ def matches_of(scenes):
 @pytest.mark.parametrize('seed', range(4))
 def test_ap_is_that_of_cocoeval(seed):
     matches, evaluation = matches_of(make_scenes(seed))
-    assert .1 < evaluation.stats[0] < .9
+    assert 0.1 < evaluation.stats[0] < 0.9
     assert matches.average_precision() == pytest.approx(evaluation.stats[0], abs=1e-9)
 
 
 def test_ap_is_that_of_cocoeval_where_all_scores_tie():
-    scenes = [(people, [dict(one, score=.5) for one in own]) for people, own in make_scenes(1)]
+    scenes = [(people, [dict(one, score=0.5) for one in own]) for people, own in make_scenes(1)]
     matches, evaluation = matches_of(scenes)
     assert matches.average_precision() == pytest.approx(evaluation.stats[0], abs=1e-9)
 
@@ -97,19 +99,20 @@ def test_weights_count_images_as_if_they_occurred_so_often(seed):
 def test_ap_without_people_or_detections():
     def matches(people, outcomes):
         count = np.shape(outcomes)[1]
-        return Matches(np.array(['a', 'b']), np.array(people), np.zeros(count, int),
-                       np.ones(count), np.array(outcomes, np.int8))
+        return Matches(
+            np.array(['a', 'b']), np.array(people), np.zeros(count, int), np.ones(count), np.array(outcomes, np.int8)
+        )
 
     assert np.isnan(matches([0, 0], [[-1], [-1]]).average_precision())
     assert matches([1, 0], np.zeros((2, 0))).average_precision() == 0
-    assert matches([1, 0], [[1], [0]]).average_precision() == pytest.approx(.5)
+    assert matches([1, 0], [[1], [0]]).average_precision() == pytest.approx(0.5)
     assert np.isnan(matches([1, 0], [[1], [1]]).average_precision([0, 1]))
 
 
 def test_bootstrap_is_seeded_and_spreads_like_the_images():
     matches, _ = matches_of(make_scenes(2, images=40))
     samples = matches.bootstrap(200, seed=3)
-    assert samples.shape == (200, )
+    assert samples.shape == (200,)
     np.testing.assert_array_equal(samples, matches.bootstrap(200, seed=3))
     assert (samples != matches.bootstrap(200, seed=4)).any()
     assert samples.min() < matches.average_precision() < samples.max()
@@ -127,39 +130,56 @@ def test_equal_file_names_are_drawn_together():
 
 def test_written_results_come_back_without_pickle(tmp_path):
     matches, evaluation = matches_of(make_scenes())
-    results = Results({'LL-A': {'AP': evaluation.stats[0]}, 'all': {'AP': 1 / 3, 'AR': .25}},
-                      'detected', {'all': ['LL-A']}, {'LL-A': matches})
+    results = Results(
+        {'LL-A': {'AP': evaluation.stats[0]}, 'all': {'AP': 1 / 3, 'AR': 0.25}},
+        'detected',
+        {'all': ['LL-A']},
+        {'LL-A': matches},
+    )
     results.write(str(tmp_path / 'new' / 'table'))
     back = Results.read(str(tmp_path / 'new' / 'table.json'))
     assert (back.rows, back.boxes, back.means) == (results.rows, 'detected', results.means)
     for name in ('images', 'people', 'owners', 'scores', 'outcomes'):
         np.testing.assert_array_equal(getattr(back.matches['LL-A'], name), getattr(matches, name))
     assert (tmp_path / 'new' / 'table.md').read_text(encoding='utf-8').splitlines() == [
-        'AP, AR and OKS in percent; boxes: detected', '',
-        '| split | AP | AR |', '| --- | ---: | ---: |',
-        f'| LL-A | {100 * evaluation.stats[0]:.1f} | - |', '| all | 33.3 | 25.0 |']
+        'AP, AR and OKS in percent; boxes: detected',
+        '',
+        '| split | AP | AR |',
+        '| --- | ---: | ---: |',
+        f'| LL-A | {100 * evaluation.stats[0]:.1f} | - |',
+        '| all | 33.3 | 25.0 |',
+    ]
 
 
 def test_a_table_without_arrays_has_no_matches(tmp_path):
     path = tmp_path / 'table.json'
-    path.write_text(json.dumps(dict(rows={'WL': {'AP': .5}}, boxes='none', later='ignored')), encoding='utf-8')
-    assert Results.read(str(path)) == Results({'WL': {'AP': .5}}, 'none')
+    path.write_text(json.dumps(dict(rows={'WL': {'AP': 0.5}}, boxes='none', later='ignored')), encoding='utf-8')
+    assert Results.read(str(path)) == Results({'WL': {'AP': 0.5}}, 'none')
 
 
 def test_numbers_of_plain_mmpose(tmp_path):
     path = tmp_path / 'out.json'
-    path.write_text(json.dumps({'coco/AP': .4, 'coco/AP .5': .6, 'coco/AP (M)': .1, 'LL-E/AR': .3,
-                                'time': 2.5}), encoding='utf-8')
-    assert Results.read(str(path)).rows == {'LL-A': {'AP': .4, 'AP50': .6}, 'LL-E': {'AR': .3}}
-    assert Results.read(str(path), row='WL').rows['WL'] == {'AP': .4, 'AP50': .6}
+    path.write_text(
+        json.dumps({'coco/AP': 0.4, 'coco/AP .5': 0.6, 'coco/AP (M)': 0.1, 'LL-E/AR': 0.3, 'time': 2.5}),
+        encoding='utf-8',
+    )
+    assert Results.read(str(path)).rows == {'LL-A': {'AP': 0.4, 'AP50': 0.6}, 'LL-E': {'AR': 0.3}}
+    assert Results.read(str(path), row='WL').rows['WL'] == {'AP': 0.4, 'AP50': 0.6}
     assert Results.read(str(path)).boxes == 'not stated'
 
 
-@pytest.mark.parametrize('content, message', [
-    (None, 'cannot read .*No such file'), ('{', 'cannot read'), ('[1]', 'holds a list'),
-    ('{"time": 1}', r"no key like \"coco/AP\", only \['time'\]"),
-    ('{"coco/AP": "0.5"}', "coco/AP is '0.5', no number"), ('{"coco/AP": null}', 'coco/AP is None, no number'),
-    ('{"rows": {"WL": {"AP": "0.5"}}}', "WL/AP is '0.5', no number")])
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (None, 'cannot read .*No such file'),
+        ('{', 'cannot read'),
+        ('[1]', 'holds a list'),
+        ('{"time": 1}', r"no key like \"coco/AP\", only \['time'\]"),
+        ('{"coco/AP": "0.5"}', "coco/AP is '0.5', no number"),
+        ('{"coco/AP": null}', 'coco/AP is None, no number'),
+        ('{"rows": {"WL": {"AP": "0.5"}}}', "WL/AP is '0.5', no number"),
+    ],
+)
 def test_files_without_results(tmp_path, content, message):
     path = tmp_path / 'table.json'
     if content is not None:

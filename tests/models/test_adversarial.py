@@ -1,4 +1,5 @@
 """Domain-adversarial training: whose gradient is reversed, and by how much."""
+
 import pytest
 import torch
 from mmengine.structures import InstanceData
@@ -21,17 +22,17 @@ def plain_cross_entropy(loss, low_light, well_lit):
     return -torch.cat([(1 - probability[:3]).log(), probability[3:].log()]).mean()
 
 
-@pytest.mark.parametrize('coefficient', [1., 0.25])
+@pytest.mark.parametrize('coefficient', [1.0, 0.25])
 def test_reversal_is_the_identity_with_a_negative_gradient(coefficient):
     x = torch.randn(4, 5, requires_grad=True)
     out = GradientReversal.apply(x, coefficient)
     assert torch.equal(out, x)
     upstream = torch.randn(4, 5)
-    grad, = torch.autograd.grad(out, x, upstream)
+    (grad,) = torch.autograd.grad(out, x, upstream)
     assert torch.equal(grad, -coefficient * upstream)
 
 
-@pytest.mark.parametrize('reversal, weight', [(1., 1.), (0.5, 3.)])
+@pytest.mark.parametrize('reversal, weight', [(1.0, 1.0), (0.5, 3.0)])
 def test_only_the_features_see_the_reversed_gradient(reversal, weight):
     torch.manual_seed(0)
     loss = DomainAdversarialLoss(8, hidden_channels=6, reversal=reversal, loss_weight=weight)
@@ -62,7 +63,7 @@ def test_the_discriminator_learns_and_the_features_run_away():
     assert learned < 0.8 * first
 
     low_light.requires_grad_()
-    grad, = torch.autograd.grad(loss(low_light, well_lit), low_light)
+    (grad,) = torch.autograd.grad(loss(low_light, well_lit), low_light)
     assert loss(low_light - 10 * grad, well_lit) > learned
 
 
@@ -80,22 +81,21 @@ class ConstantHead(torch.nn.Module):
 
 
 def test_the_head_shows_it_the_last_features_of_both_lightings():
-    head = DualTeacherHead(
-        dict(type='ConstantHead'), adversary=dict(type='DomainAdversarialLoss', in_channels=8))
+    head = DualTeacherHead(dict(type='ConstantHead'), adversary=dict(type='DomainAdversarialLoss', in_channels=8))
     low_light, well_lit = features()
     other = torch.zeros(3, 2, 8, 10)
-    losses = head.loss(dict(low_light=[other, low_light], well_lit=[other, well_lit]),
-                       [PoseDataSample(gt_instances=InstanceData())] * 3)
+    losses = head.loss(
+        dict(low_light=[other, low_light], well_lit=[other, well_lit]),
+        [PoseDataSample(gt_instances=InstanceData())] * 3,
+    )
     assert set(losses) == {'low_light.loss_kpt', 'well_lit.loss_kpt', 'loss_adversary'}
-    torch.testing.assert_close(losses['loss_adversary'],
-                               plain_cross_entropy(head.adversary, low_light, well_lit))
+    torch.testing.assert_close(losses['loss_adversary'], plain_cross_entropy(head.adversary, low_light, well_lit))
 
 
-@pytest.mark.parametrize('name, label', [('low_light', 0.), ('well_lit', 1.)])
+@pytest.mark.parametrize('name, label', [('low_light', 0.0), ('well_lit', 1.0)])
 def test_a_batch_of_one_lighting(name, label):
     """The cross-entropy of the images that are there; every parameter learns, as distributed training wants."""
-    head = DualTeacherHead(
-        dict(type='ConstantHead'), adversary=dict(type='DomainAdversarialLoss', in_channels=8))
+    head = DualTeacherHead(dict(type='ConstantHead'), adversary=dict(type='DomainAdversarialLoss', in_channels=8))
     feats = features()[0]
     losses = head.loss({name: [feats]}, [PoseDataSample(metainfo=dict(lighting=name))] * 3)
     probability = head.adversary.discriminator(feats.mean((2, 3)))[:, 0].sigmoid()

@@ -1,4 +1,5 @@
 """CPNHead against a plain spelling of GlobalNet, RefineNet and the loss."""
+
 import numpy as np
 import pytest
 import torch
@@ -14,15 +15,12 @@ from exlpose_mm.models.heads.cpn import CPNHead, OHKMMSELoss, pck
 
 K = 14
 FLIP_INDICES = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
-SMALL = dict(
-    in_channels=(8, 16, 32, 64), channels=16, decoder=dict(type='CPNHeatmap'))
+SMALL = dict(in_channels=(8, 16, 32, 64), channels=16, decoder=dict(type='CPNHeatmap'))
 
 
 def make_feats(channels=(8, 16, 32, 64), batch=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return tuple(
-        torch.randn(batch, c, 64 // 2**i, 48 // 2**i, generator=generator)
-        for i, c in enumerate(channels))
+    return tuple(torch.randn(batch, c, 64 // 2**i, 48 // 2**i, generator=generator) for i, c in enumerate(channels))
 
 
 def make_samples(batch=2, seed=0, labelled=None, visible=None):
@@ -33,10 +31,8 @@ def make_samples(batch=2, seed=0, labelled=None, visible=None):
         joints = rng.uniform((0, 0), (192, 256), (1, K, 2))
         encoded = codec.encode(joints, labelled, visible)
         sample = PoseDataSample(metainfo=dict(flip_indices=FLIP_INDICES))
-        sample.gt_fields = MultilevelPixelData(
-            heatmaps=encoded['heatmaps']).to_tensor()
-        sample.gt_instance_labels = InstanceData(
-            keypoint_weights=encoded['keypoint_weights']).to_tensor()
+        sample.gt_fields = MultilevelPixelData(heatmaps=encoded['heatmaps']).to_tensor()
+        sample.gt_instance_labels = InstanceData(keypoint_weights=encoded['keypoint_weights']).to_tensor()
         samples.append(sample)
     return samples
 
@@ -62,14 +58,11 @@ def plain_cpn(state, feats):
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
 
     def norm(x, name):
-        mean, var, weight, bias = (
-            state[f'{name}.{key}']
-            for key in ('running_mean', 'running_var', 'weight', 'bias'))
+        mean, var, weight, bias = (state[f'{name}.{key}'] for key in ('running_mean', 'running_var', 'weight', 'bias'))
         return F.batch_norm(x, mean, var, weight, bias)
 
     def resize(x, size):
-        return F.interpolate(
-            x, size=size, mode='bilinear', align_corners=True)
+        return F.interpolate(x, size=size, mode='bilinear', align_corners=True)
 
     def bottleneck(x, name):
         y = norm(conv(x, f'{name}.conv1'), f'{name}.bn1').relu()
@@ -107,37 +100,32 @@ def test_parameter_count_of_the_official_model():
     """
     backbone = ResNet(50, out_indices=(0, 1, 2, 3))
     plain = sum(p.numel() for p in backbone.parameters())
-    norms = sum(
-        p.numel() for m in backbone.modules()
-        if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters())
+    norms = sum(p.numel() for m in backbone.modules() if isinstance(m, torch.nn.BatchNorm2d) for p in m.parameters())
     head = CPNHead()
     count = sum(p.numel() for p in head.parameters())
     assert (plain, norms, count) == (23_508_032, 53_120, 3_864_204)
     assert plain + norms + count == 27_425_356
-    assert not any(
-        m.bias is not None for m in head.modules()
-        if isinstance(m, torch.nn.Conv2d))
+    assert not any(m.bias is not None for m in head.modules() if isinstance(m, torch.nn.Conv2d))
 
 
 def test_names_and_shapes_of_the_official_checkpoint():
     state = CPNHead().state_dict()
     shapes = {
         'global_net.laterals.0.0.weight': (256, 2048, 1, 1),
-        'global_net.laterals.3.1.running_mean': (256, ),
+        'global_net.laterals.3.1.running_mean': (256,),
         'global_net.upsamples.2.1.weight': (256, 256, 1, 1),
-        'global_net.upsamples.2.2.bias': (256, ),
+        'global_net.upsamples.2.2.bias': (256,),
         'global_net.predict.3.3.weight': (14, 256, 3, 3),
-        'global_net.predict.0.5.weight': (14, ),
+        'global_net.predict.0.5.weight': (14,),
         'refine_net.cascade.0.2.conv2.weight': (128, 128, 3, 3),
         'refine_net.cascade.2.0.downsample.0.weight': (256, 256, 1, 1),
         'refine_net.final_predict.0.conv1.weight': (128, 1024, 1, 1),
         'refine_net.final_predict.1.weight': (14, 256, 3, 3),
-        'refine_net.final_predict.2.running_var': (14, ),
+        'refine_net.final_predict.2.running_var': (14,),
     }
     for name, shape in shapes.items():
         assert tuple(state[name].shape) == shape, name
-    assert {name.split('.')[0] for name in state} == {
-        'global_net', 'refine_net'}
+    assert {name.split('.')[0] for name in state} == {'global_net', 'refine_net'}
 
 
 def test_maps_equal_the_plain_spelling():
@@ -158,10 +146,10 @@ def test_initialization():
     head = CPNHead(in_channels=(64, 128, 256, 512))
     head.init_weights()
     lateral = head.global_net.laterals[0][0].weight  # fan out 256
-    assert lateral.std().item() == pytest.approx((2 / 256)**0.5, rel=0.02)
+    assert lateral.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
     conv = head.refine_net.final_predict[0].conv1.weight  # PyTorch's default
-    assert conv.abs().max().item() <= (1 / 1024)**0.5
-    assert conv.std().item() == pytest.approx((1 / 3072)**0.5, rel=0.02)
+    assert conv.abs().max().item() <= (1 / 1024) ** 0.5
+    assert conv.std().item() == pytest.approx((1 / 3072) ** 0.5, rel=0.02)
 
 
 def test_loss_by_value():
@@ -179,17 +167,15 @@ def test_loss_by_value():
     for i in range(4):
         target = np.stack([s.gt_fields[i].heatmaps for s in samples])
         assert target[:, [3, 8]].max() == 0
-        loss_global += ((maps[i] - target)**2).mean() / 2
+        loss_global += ((maps[i] - target) ** 2).mean() / 2
     loss_refine = 0
     for b, sample in enumerate(samples):
-        error = (maps[4][b] - sample.gt_fields[4].heatmaps.numpy())**2
+        error = (maps[4][b] - sample.gt_fields[4].heatmaps.numpy()) ** 2
         per_joint = error.mean(axis=(1, 2)) * labelled[0]
         assert per_joint[8] > 0
         loss_refine += np.sort(per_joint)[-8:].sum() / 8 / len(samples)
-    assert losses['loss_global'].item() == pytest.approx(
-        loss_global, rel=1e-5)
-    assert losses['loss_refine'].item() == pytest.approx(
-        loss_refine, rel=1e-5)
+    assert losses['loss_global'].item() == pytest.approx(loss_global, rel=1e-5)
+    assert losses['loss_refine'].item() == pytest.approx(loss_refine, rel=1e-5)
     assert 0 <= losses['acc_pose'].item() <= 1
 
 
@@ -209,24 +195,19 @@ def test_ohkm_keeps_the_eight_hardest_labelled_joints():
 
 def test_ohkm_weight_scales_the_error_once():
     output = torch.ones(1, K, 2, 2)
-    loss = OHKMMSELoss(loss_weight=3.)(output, 0 * output,
-                                       torch.full((1, K), 0.5))
+    loss = OHKMMSELoss(loss_weight=3.0)(output, 0 * output, torch.full((1, K), 0.5))
     assert loss.item() == pytest.approx(1.5)
 
 
 def test_perfect_maps_cost_nothing(monkeypatch):
     samples = make_samples()
-    maps = [
-        torch.stack([s.gt_fields[i].heatmaps for s in samples])
-        for i in range(5)
-    ]
+    maps = [torch.stack([s.gt_fields[i].heatmaps for s in samples]) for i in range(5)]
     head = seeded_head()
     monkeypatch.setattr(head, 'forward', lambda feats: maps)
     losses = head.loss(None, samples)
     assert losses['loss_global'] == 0 and losses['loss_refine'] == 0
     assert losses['acc_pose'] == 1
-    assert 'acc_pose' not in head.loss(
-        None, samples, train_cfg=dict(compute_acc=False))
+    assert 'acc_pose' not in head.loss(None, samples, train_cfg=dict(compute_acc=False))
 
 
 def test_pck_is_mmposes():
@@ -234,11 +215,15 @@ def test_pck_is_mmposes():
     target = torch.rand(40, 5, 16, 12, generator=generator) - 0.99
     output = target.roll(1, 2) * torch.tensor([1, 0, 1, 1, 1]).view(5, 1, 1)
     output[::2] = target[::2]
-    target[3] = output[4] = -1.
+    target[3] = output[4] = -1.0
     labelled = torch.rand(40, 5, generator=generator) > 0.3
     labelled[:, 3] = False
-    for maps, who in ((output, labelled), (output, ~labelled), (target, labelled),
-                      (output, torch.zeros_like(labelled))):
+    for maps, who in (
+        (output, labelled),
+        (output, ~labelled),
+        (target, labelled),
+        (output, torch.zeros_like(labelled)),
+    ):
         _, want, _ = pose_pck_accuracy(maps.numpy(), target.numpy(), who.numpy())
         assert pck(maps, target, who).item() == pytest.approx(float(want))
     assert 0.2 < pck(output, target, labelled) < 0.9
@@ -248,10 +233,7 @@ def test_pck_is_mmposes():
 def test_loss_of_half_precision_maps(monkeypatch, dtype):
     """The squared peak, 65025, is about the largest float16."""
     head = seeded_head()
-    maps = [
-        torch.full((2, K, 64, 48), -200., dtype=dtype, requires_grad=True)
-        for _ in range(5)
-    ]
+    maps = [torch.full((2, K, 64, 48), -200.0, dtype=dtype, requires_grad=True) for _ in range(5)]
     monkeypatch.setattr(head, 'forward', lambda feats: maps)
     losses = head.loss(None, make_samples())
     loss = losses['loss_global'] + losses['loss_refine']
@@ -264,10 +246,7 @@ def test_gradient_reaches_every_parameter():
     head = seeded_head()
     losses = head.loss(make_feats(), make_samples())
     (losses['loss_global'] + losses['loss_refine']).backward()
-    dead = [
-        name for name, p in head.named_parameters()
-        if p.grad is None or p.grad.abs().sum() == 0
-    ]
+    dead = [name for name, p in head.named_parameters() if p.grad is None or p.grad.abs().sum() == 0]
     assert not dead
 
 
@@ -275,8 +254,7 @@ def test_predict_decodes_the_refined_map():
     head = seeded_head().eval()
     feats = make_feats()
     with torch.no_grad():
-        preds, fields = head.predict(
-            feats, make_samples(), test_cfg=dict(output_heatmaps=True))
+        preds, fields = head.predict(feats, make_samples(), test_cfg=dict(output_heatmaps=True))
         refined = head(feats)[-1]
     for b in range(2):
         torch.testing.assert_close(fields[b].heatmaps, refined[b])
@@ -295,8 +273,7 @@ def test_flip_test_averages_without_a_shift():
         flipped = head(mirrored)[-1].numpy()[:, FLIP_INDICES, :, ::-1]
     assert preds[0].keypoints.shape == (1, K, 2)
     for b, field in enumerate(fields):
-        np.testing.assert_allclose(
-            field.heatmaps.numpy(), (plain[b] + flipped[b]) / 2, atol=1e-5)
+        np.testing.assert_allclose(field.heatmaps.numpy(), (plain[b] + flipped[b]) / 2, atol=1e-5)
 
 
 def test_head_and_loss_are_registered():
@@ -323,16 +300,14 @@ def test_errors():
     with pytest.raises(ValueError, match='predicts 5 maps.*got.*for 4'):
         samples = make_samples()
         for sample in samples:
-            sample.gt_fields = MultilevelPixelData(
-                heatmaps=sample.gt_fields.heatmaps[:4])
+            sample.gt_fields = MultilevelPixelData(heatmaps=sample.gt_fields.heatmaps[:4])
         head.loss(make_feats(), samples)
     with pytest.raises(ValueError, match='15'):
         seeded_head(channels=15)
     with pytest.raises(ValueError, match='no feature map'):
         CPNHead(in_channels=())
     with pytest.raises(ValueError, match=r'\(24, 32\)'):
-        seeded_head(decoder=dict(
-            type='CPNHeatmap', input_size=(96, 128), heatmap_size=(24, 32)))
+        seeded_head(decoder=dict(type='CPNHeatmap', input_size=(96, 128), heatmap_size=(24, 32)))
     with pytest.raises(ValueError, match="'num_levels': 2"):
         seeded_head(decoder=dict(type='CPNHeatmap', kernel_sizes=(9, 7)))
     with pytest.raises(ValueError, match='topk=8.*got maps of 5'):

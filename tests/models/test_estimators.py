@@ -1,4 +1,5 @@
 """The estimator and its preprocessor: which image runs under which lighting."""
+
 import copy
 
 import pytest
@@ -18,8 +19,9 @@ from exlpose_mm.models.estimator import group_by_lighting
 CODEC = dict(type='SoftmaxHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5)
 PREPROCESSOR = dict(
     type='LightingDataPreprocessor',
-    low_light=dict(type='PoseDataPreprocessor', mean=[0.] * 3, std=[255.] * 3),
-    well_lit=dict(type='PoseDataPreprocessor', mean=[100.] * 3, std=[50.] * 3))
+    low_light=dict(type='PoseDataPreprocessor', mean=[0.0] * 3, std=[255.0] * 3),
+    well_lit=dict(type='PoseDataPreprocessor', mean=[100.0] * 3, std=[50.0] * 3),
+)
 TAPS = ['conv1', 'layer1', 'layer4']
 
 
@@ -27,15 +29,21 @@ def model_cfg(**kwargs):
     cfg = dict(
         type='LightingPoseEstimator',
         data_preprocessor=PREPROCESSOR,
-        backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8,
-                      norm_cfg=dict(type='LSBN2d')),
+        backbone=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8, norm_cfg=dict(type='LSBN2d')),
         head=dict(
             type='DualTeacherHead',
-            head=dict(type='HeatmapHead', in_channels=64, out_channels=14,
-                      deconv_out_channels=(8, 8, 8), loss=dict(type='HeatmapCrossEntropyLoss'),
-                      decoder=CODEC),
-            well_lit_teacher=dict(taps=TAPS, loss=dict(type='GramLoss', loss_weight=1.))),
-        test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False))
+            head=dict(
+                type='HeatmapHead',
+                in_channels=64,
+                out_channels=14,
+                deconv_out_channels=(8, 8, 8),
+                loss=dict(type='HeatmapCrossEntropyLoss'),
+                decoder=CODEC,
+            ),
+            well_lit_teacher=dict(taps=TAPS, loss=dict(type='GramLoss', loss_weight=1.0)),
+        ),
+        test_cfg=dict(flip_test=True, flip_mode='heatmap', shift_heatmap=False),
+    )
     return {**cfg, **kwargs}
 
 
@@ -48,10 +56,14 @@ def build(**kwargs):
 
 
 def sample(lighting=None):
-    data = PoseDataSample(metainfo=dict(
-        input_size=(64, 64), input_center=torch.tensor([32., 32.]).numpy(),
-        input_scale=torch.tensor([64., 64.]).numpy(),
-        flip_indices=[1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]))
+    data = PoseDataSample(
+        metainfo=dict(
+            input_size=(64, 64),
+            input_center=torch.tensor([32.0, 32.0]).numpy(),
+            input_scale=torch.tensor([64.0, 64.0]).numpy(),
+            flip_indices=[1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13],
+        )
+    )
     if lighting:
         data.set_metainfo(dict(lighting=lighting))
     data.gt_instances = InstanceData(bboxes=torch.zeros(1, 4).numpy(), bbox_scores=torch.ones(1).numpy())
@@ -65,20 +77,19 @@ def sample(lighting=None):
 def pairs(batch=2):
     torch.manual_seed(1)
     return dict(
-        inputs={name: [torch.randint(0, 255, (3, 64, 64)).float() for _ in range(batch)]
-                for name in LIGHTINGS},
-        data_samples=[sample() for _ in range(batch)])
+        inputs={name: [torch.randint(0, 255, (3, 64, 64)).float() for _ in range(batch)] for name in LIGHTINGS},
+        data_samples=[sample() for _ in range(batch)],
+    )
 
 
 class TestPreprocessor:
-
     def test_each_lighting_has_its_own_statistics(self):
         data = pairs()
         out = MODELS.build(PREPROCESSOR)(data, True)['inputs']
         torch.testing.assert_close(out['low_light'][1], data['inputs']['low_light'][1] / 255)
         torch.testing.assert_close(out['well_lit'][0], (data['inputs']['well_lit'][0] - 100) / 50)
 
-    @pytest.mark.parametrize('merge', [LIGHTINGS, ('low_light', ), ('well_lit', )])
+    @pytest.mark.parametrize('merge', [LIGHTINGS, ('low_light',), ('well_lit',)])
     def test_merge_makes_an_ordinary_batch(self, merge):
         data = pairs()
         apart = MODELS.build(PREPROCESSOR)(data, True)['inputs']
@@ -87,23 +98,25 @@ class TestPreprocessor:
         assert len(out['data_samples']) == 2 * len(merge)
 
     def test_single_images_keep_their_order(self):
-        images = [torch.full((3, 8, 8), value) for value in (255., 100., 51.)]
+        images = [torch.full((3, 8, 8), value) for value in (255.0, 100.0, 51.0)]
         samples = [sample(lit) for lit in ('low_light', 'well_lit', 'low_light')]
         out = MODELS.build(PREPROCESSOR)(dict(inputs=images, data_samples=samples))['inputs']
-        torch.testing.assert_close(out.mean((1, 2, 3)), torch.tensor([1., 0., 0.2]))
+        torch.testing.assert_close(out.mean((1, 2, 3)), torch.tensor([1.0, 0.0, 0.2]))
 
     @pytest.mark.parametrize('sizes', [(8, 8), (8, 6)])
     @pytest.mark.parametrize('key', ['bgr_to_rgb', 'rgb_to_bgr', None])
     def test_channels_are_reordered_and_smaller_images_padded(self, key, sizes):
         """As MMPose's preprocessor does one by one."""
-        cfg = dict(type='PoseDataPreprocessor', mean=[1., 2., 3.], std=[4., 5., 6.], **({key: True} if key else {}))
+        cfg = dict(
+            type='PoseDataPreprocessor', mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], **({key: True} if key else {})
+        )
         images = [torch.randint(0, 255, (3, height, 8), dtype=torch.uint8) for height in sizes]
         data = dict(inputs=dict(low_light=images), data_samples=[sample() for _ in images])
         out = MODELS.build(dict(type='LightingDataPreprocessor', low_light=cfg, well_lit=cfg))(data)
         for got, image in zip(out['inputs']['low_light'], images):
             order = [2, 1, 0] if key else [0, 1, 2]
             want = torch.stack([(image[channel].float() - (1 + i)) / (4 + i) for i, channel in enumerate(order)])
-            assert torch.equal(got[:, :image.shape[1]], want) and (got[:, image.shape[1]:] == 0).all()
+            assert torch.equal(got[:, : image.shape[1]], want) and (got[:, image.shape[1] :] == 0).all()
 
     def test_merge_takes_the_images_that_are_there(self):
         """Each with its own sample."""
@@ -122,14 +135,19 @@ class TestPreprocessor:
         data = pairs()
         del data['inputs']['low_light']
         with pytest.raises(ValueError, match='no sample of the batch has an image of low_light, as `merge`'):
-            MODELS.build(dict(PREPROCESSOR, merge=('low_light', )))(data, True)
+            MODELS.build(dict(PREPROCESSOR, merge=('low_light',)))(data, True)
 
-    @pytest.mark.parametrize('merge', [(), LIGHTINGS, ('well_lit', )])
+    @pytest.mark.parametrize('merge', [(), LIGHTINGS, ('well_lit',)])
     @pytest.mark.parametrize('missing', [[], [2]])
     @pytest.mark.parametrize('sizes', [(8, 8, 8), (8, 6, 8)])
     def test_stacked_views_are_the_same(self, sizes, missing, merge):
-        packed = [dict(inputs={name: torch.randint(0, 255, (3, size, 8), dtype=torch.uint8) for name in LIGHTINGS},
-                       data_samples=sample()) for size in sizes]
+        packed = [
+            dict(
+                inputs={name: torch.randint(0, 255, (3, size, 8), dtype=torch.uint8) for name in LIGHTINGS},
+                data_samples=sample(),
+            )
+            for size in sizes
+        ]
         for i in missing:
             packed[i]['inputs']['low_light'] = None
         preprocessor = MODELS.build(dict(PREPROCESSOR, merge=merge))
@@ -137,7 +155,7 @@ class TestPreprocessor:
         assert len(ours['data_samples']) == len(theirs['data_samples'])
         torch.testing.assert_close(ours['inputs'], theirs['inputs'], rtol=0, atol=0)
 
-    @pytest.mark.parametrize('lightings', [('well_lit', ) * 3, ('low_light', 'well_lit', 'low_light')])
+    @pytest.mark.parametrize('lightings', [('well_lit',) * 3, ('low_light', 'well_lit', 'low_light')])
     def test_stacked_single_images_are_the_same(self, lightings):
         packed = [dict(inputs=torch.rand(3, 8, 8), data_samples=sample(name)) for name in lightings]
         preprocessor = MODELS.build(PREPROCESSOR)
@@ -146,11 +164,10 @@ class TestPreprocessor:
 
     def test_unknown_lighting_in_merge(self):
         with pytest.raises(ValueError, match="'dark'"):
-            MODELS.build(dict(PREPROCESSOR, merge=('dark', )))
+            MODELS.build(dict(PREPROCESSOR, merge=('dark',)))
 
 
 class TestTraining:
-
     def test_losses_of_both_lightings_and_of_the_teacher(self):
         model = build()
         losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
@@ -193,7 +210,7 @@ class TestTraining:
 
         feats = reference.extract_feat(torch.cat([low_light, well_lit]))[-1]
         for name, own in zip(LIGHTINGS, (feats[:2], feats[2:])):
-            want = reference.head.head.loss((own, ), data['data_samples'])['loss_kpt']
+            want = reference.head.head.loss((own,), data['data_samples'])['loss_kpt']
             torch.testing.assert_close(losses[f'{name}.loss_kpt'], want)
         want, got = reference.state_dict(), model.state_dict()
         for key in (key for key in got if key.startswith('backbone.bn1')):
@@ -236,8 +253,10 @@ class TestTraining:
             frozen = name.startswith(('conv1', 'bn1', 'layer1'))
             if frozen or 'running_' in name:
                 assert torch.equal(value, before[name]) == frozen, name
-        assert all((p.grad is None) == name.startswith(('conv1', 'bn1', 'layer1'))
-                   for name, p in model.backbone.named_parameters())
+        assert all(
+            (p.grad is None) == name.startswith(('conv1', 'bn1', 'layer1'))
+            for name, p in model.backbone.named_parameters()
+        )
 
     def test_an_average_of_the_weights_sees_both_lightings(self):
         model = build()
@@ -252,8 +271,9 @@ class TestTraining:
         for bn, weight in zip(average.module.backbone.bn1.bns, old):
             torch.testing.assert_close(bn.weight, weight + 0.5)
         with torch.no_grad():
-            poses = average.module.eval().test_step(dict(inputs=[torch.rand(3, 64, 64)] * 2, data_samples=[
-                sample(name) for name in LIGHTINGS]))
+            poses = average.module.eval().test_step(
+                dict(inputs=[torch.rand(3, 64, 64)] * 2, data_samples=[sample(name) for name in LIGHTINGS])
+            )
         assert all(len(pose.pred_instances.keypoints) == 1 for pose in poses)
 
     def test_a_tapped_layer_that_never_runs(self):
@@ -281,9 +301,19 @@ class TestTraining:
 
 def head_with_lsbn(**kwargs):
     """CPN's small, whose norms are lighting-specific, without teachers."""
-    return dict(type='DualTeacherHead', head={**dict(
-        type='CPNHead', in_channels=(8, 16, 32, 64), channels=8, heatmap_size=(16, 16),
-        norm_cfg=dict(type='LSBN2d')), **kwargs})
+    return dict(
+        type='DualTeacherHead',
+        head={
+            **dict(
+                type='CPNHead',
+                in_channels=(8, 16, 32, 64),
+                channels=8,
+                heatmap_size=(16, 16),
+                norm_cfg=dict(type='LSBN2d'),
+            ),
+            **kwargs,
+        },
+    )
 
 
 ALL_STAGES = {**model_cfg()['backbone'], 'out_indices': (0, 1, 2, 3)}
@@ -305,7 +335,6 @@ class StubbornHead(CPNHead):
 
 
 class TestLSBNInTheHead:
-
     def test_each_lighting_trains_its_own_norms(self):
         model = build(backbone=ALL_STAGES, head=head_with_lsbn()).train()
         assert len(lsbn_layers(model.head)) > 20
@@ -343,7 +372,6 @@ class TestLSBNInTheHead:
 
 
 class TestPrediction:
-
     def test_a_mixed_batch_equals_single_images(self):
         model = build().eval()
         images = [torch.rand(3, 64, 64) * 255 for _ in range(4)]
@@ -354,14 +382,16 @@ class TestPrediction:
                 alone = model.test_step(dict(inputs=[image], data_samples=[sample(lit)]))[0]
                 for key in ('keypoints', 'keypoint_scores'):
                     torch.testing.assert_close(
-                        torch.tensor(together.pred_instances[key]),
-                        torch.tensor(alone.pred_instances[key]))
+                        torch.tensor(together.pred_instances[key]), torch.tensor(alone.pred_instances[key])
+                    )
 
     def test_the_lighting_matters(self):
         model = build().eval()
         image = torch.rand(3, 64, 64) * 255
-        scores = [model.test_step(dict(inputs=[image], data_samples=[sample(lit)]))[0]
-                  .pred_instances.keypoint_scores for lit in LIGHTINGS]
+        scores = [
+            model.test_step(dict(inputs=[image], data_samples=[sample(lit)]))[0].pred_instances.keypoint_scores
+            for lit in LIGHTINGS
+        ]
         assert abs(scores[0] / scores[1] - 1).max() > 1e-3
 
     def test_tensor_mode_is_low_light(self):
@@ -380,4 +410,3 @@ class TestPrediction:
     def test_grouping_refuses_unknown_names(self):
         with pytest.raises(ValueError, match="'dusk'"):
             group_by_lighting([sample('dusk')])
-

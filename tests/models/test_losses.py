@@ -1,4 +1,5 @@
 """GramLoss against per-sample loops that spell the official formula out."""
+
 from unittest import mock
 
 import pytest
@@ -11,23 +12,23 @@ from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss, StyleDis
 SHAPES = [(4, 8, 6), (16, 4, 3), (12, 2, 2), (32, 2, 2)]
 
 
-def features(batch=3, requires_grad=False, scale=1.):
+def features(batch=3, requires_grad=False, scale=1.0):
     torch.manual_seed(batch)
     return [scale * torch.randn(batch, *shape).double().float() for shape in SHAPES]
 
 
 def official_lupi(low, well, weight):
     """Sum over samples and layers, as the official code: `weight * 0.2 * ... / 4` for 5 layers."""
-    total = 0.
+    total = 0.0
     for f_low, f_well in zip(low, well):
         channels, positions = f_low.shape[1], f_low.shape[2] * f_low.shape[3]
         for b in range(len(f_low)):
-            difference = 0.
+            difference = 0.0
             for i in range(channels):
                 for j in range(channels):
                     g_low = (f_low[b, i] * f_low[b, j]).sum()
                     g_well = (f_well[b, i] * f_well[b, j]).sum().detach()
-                    difference = difference + (g_well - g_low)**2
+                    difference = difference + (g_well - g_low) ** 2
             total = total + difference / channels**2 / positions**2 / len(low)
     return weight * total / 4
 
@@ -35,7 +36,7 @@ def official_lupi(low, well, weight):
 def test_devices_without_autocast():
     """As torch's ``mps`` was for long; ``meta`` is one on any machine."""
     low = torch.randn(2, 4, 3, 3, device='meta', requires_grad=True)
-    loss, = GramLoss()([low], [torch.randn(2, 4, 3, 3, device='meta')])
+    (loss,) = GramLoss()([low], [torch.randn(2, 4, 3, 3, device='meta')])
     loss.backward()
     assert loss.shape == () and low.grad.shape == low.shape
 
@@ -67,8 +68,8 @@ def test_the_teacher_gets_no_gradient():
 def test_zero_for_equal_styles_wherever_they_stand():
     low = features()
     shuffled = [f.flatten(2)[..., torch.randperm(f[0, 0].numel())].view_as(f) for f in low]
-    assert sum(GramLoss(1.)(shuffled, low)) < 1e-9
-    assert sum(GramLoss(1.)(shuffled, [1.1 * f for f in low])) > 1e-3
+    assert sum(GramLoss(1.0)(shuffled, low)) < 1e-9
+    assert sum(GramLoss(1.0)(shuffled, [1.1 * f for f in low])) > 1e-3
 
 
 def test_the_batch_size_does_not_change_it():
@@ -79,12 +80,12 @@ def test_the_batch_size_does_not_change_it():
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_half_precision_features_do_not_overflow(dtype):
-    low = [torch.full((1, 8, 64, 48), 200., dtype=dtype)]
-    well = [torch.full((1, 8, 64, 48), 100., dtype=dtype)]
+    low = [torch.full((1, 8, 64, 48), 200.0, dtype=dtype)]
+    well = [torch.full((1, 8, 64, 48), 100.0, dtype=dtype)]
     with torch.autocast('cpu', torch.bfloat16):
-        loss, = GramLoss(1.)(low, well)
+        (loss,) = GramLoss(1.0)(low, well)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, torch.tensor((200.**2 - 100.**2)**2))
+    torch.testing.assert_close(loss, torch.tensor((200.0**2 - 100.0**2) ** 2))
 
 
 def test_shapes_that_differ():
@@ -109,10 +110,10 @@ def test_no_cancellation_for_different_features_of_like_style(shape, alike):
     teacher = torch.randn(shape) + 2
     student = (teacher[..., torch.randperm(shape[2])] * (1 + alike)).requires_grad_()
     got = StyleDistance.apply(student, teacher)
-    got_grad, = torch.autograd.grad(got, student)
+    (got_grad,) = torch.autograd.grad(got, student)
     exact = student.detach().double().requires_grad_()
     want = ((exact @ exact.mT - teacher.double() @ teacher.double().mT) / shape[2]).square().mean()
-    want_grad, = torch.autograd.grad(want, exact)
+    (want_grad,) = torch.autograd.grad(want, exact)
     assert got.item() == pytest.approx(want.item(), rel=max(1e-5, 1e-6 / alike))
     bound = max(1e-4, 1e-5 / alike) * want_grad.abs().max().item()
     torch.testing.assert_close(got_grad.double(), want_grad, rtol=0, atol=bound)
@@ -142,26 +143,31 @@ def test_products_of_positions_in_float32(alike):
     teacher = torch.randn(2, 64, 8) + 2
     for student in (teacher * (1 + alike), teacher[..., torch.randperm(8)] * (1 + alike)):
         (value, grad), (want, want_grad) = (
-            (out, torch.autograd.grad(out, x)[0]) for distance in (InFloat32, StyleDistance)
-            for x in [student.clone().requires_grad_()] for out in [distance.apply(x, teacher)])
+            (out, torch.autograd.grad(out, x)[0])
+            for distance in (InFloat32, StyleDistance)
+            for x in [student.clone().requires_grad_()]
+            for out in [distance.apply(x, teacher)]
+        )
         spread = ((student - teacher) @ (student + teacher).mT / 8).square().mean().item()
         assert value.item() == pytest.approx(want.item(), rel=1e-5, abs=1e-6 * spread)
         torch.testing.assert_close(grad, want_grad, rtol=0, atol=max(1e-4, 1e-5 / alike) * want_grad.abs().max().item())
 
 
 class TestHeatmapCrossEntropyLoss:
-
     def test_is_torchs_over_positions(self):
         torch.manual_seed(0)
         logits, target = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
-        weights = torch.tensor([[1., 0., 1.], [1., 1., 0.5]])
+        weights = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 0.5]])
         shares = (target / target.sum((2, 3), keepdim=True)).flatten(2)
         terms = cross_entropy(logits.flatten(2).mT, shares.mT, reduction='none')
-        torch.testing.assert_close(HeatmapCrossEntropyLoss(2.)(logits, target, weights),
-                                   2 * (terms * weights).sum() / 4.5)
+        torch.testing.assert_close(
+            HeatmapCrossEntropyLoss(2.0)(logits, target, weights), 2 * (terms * weights).sum() / 4.5
+        )
         torch.testing.assert_close(HeatmapCrossEntropyLoss()(logits, target, weights), (terms * weights).sum() / 4.5)
-        torch.testing.assert_close(HeatmapCrossEntropyLoss()(logits.bfloat16().float(), target, weights),
-                                   HeatmapCrossEntropyLoss()(logits.bfloat16(), target, weights))
+        torch.testing.assert_close(
+            HeatmapCrossEntropyLoss()(logits.bfloat16().float(), target, weights),
+            HeatmapCrossEntropyLoss()(logits.bfloat16(), target, weights),
+        )
 
     def test_a_faint_target_is_whole(self):
         logits, target, weights = torch.randn(1, 1, 4, 5), torch.rand(1, 1, 4, 5), torch.ones(1, 1)
@@ -174,6 +180,6 @@ class TestHeatmapCrossEntropyLoss:
         loss = HeatmapCrossEntropyLoss()
         assert loss(logits, target, torch.zeros(1, 2)) == 0
         target[0, 0, 1, 1] = 1
-        for weights, want in ([1., 0.], 1.), ([.5, 0.], .5), ([1., .5], 2 / 3):
+        for weights, want in ([1.0, 0.0], 1.0), ([0.5, 0.0], 0.5), ([1.0, 0.5], 2 / 3):
             got = loss(logits, target, torch.tensor([weights]))
-            torch.testing.assert_close(got, torch.tensor(want) * torch.tensor(20.).log())
+            torch.testing.assert_close(got, torch.tensor(want) * torch.tensor(20.0).log())

@@ -1,4 +1,5 @@
 """The momentum teacher, the rule that merges two teachers, and training with both."""
+
 import copy
 import logging
 
@@ -23,7 +24,7 @@ HEAVY = dict(type='ExponentialMovingAverage', momentum=0.25)
 
 def with_teacher(head=None, **kwargs):
     cfg = model_cfg()['head']
-    teacher = dict(average=HEAVY, loss=dict(min_confidence=(0., 0.)), **kwargs)
+    teacher = dict(average=HEAVY, loss=dict(min_confidence=(0.0, 0.0)), **kwargs)
     return build(head={**cfg, 'momentum_teacher': teacher, **(head or {})})
 
 
@@ -31,8 +32,8 @@ def boxed_pairs(batch=2):
     """Pairs whose people have boxes."""
     data = pairs(batch)
     for sample in data['data_samples']:
-        sample.gt_instances.bboxes = torch.tensor([[8., 8., 40., 56.]]).numpy()
-        sample.gt_instances.bbox_scales = torch.tensor([[64., 64.]]).numpy()
+        sample.gt_instances.bboxes = torch.tensor([[8.0, 8.0, 40.0, 56.0]]).numpy()
+        sample.gt_instances.bbox_scales = torch.tensor([[64.0, 64.0]]).numpy()
     return data
 
 
@@ -43,13 +44,12 @@ def batch(model, view=False):
     return model.data_preprocessor(data, True)
 
 
-def verdict(confidence, x=0.):
+def verdict(confidence, x=0.0):
     confidence = torch.tensor([confidence])
     return Verdict(torch.full((*confidence.shape, 2), x), confidence)
 
 
 class TestMerge:
-
     def test_the_rule(self):
         well_lit = verdict([0.9, 0.9, 0.1, 0.1])
         momentum = verdict([0.9, 0.1, 0.9, 0.1])
@@ -57,7 +57,7 @@ class TestMerge:
         merged = merge_teachers(well_lit, momentum, torch.tensor([True]), agreement, (0.5, 0.5))
         assert merged.from_well_lit.tolist() == [[True, True, False, False]]
         assert merged.from_momentum.tolist() == [[False, False, True, False]]
-        torch.testing.assert_close(merged.weight, torch.tensor([[0.6, 1., 1., 0.]]))
+        torch.testing.assert_close(merged.weight, torch.tensor([[0.6, 1.0, 1.0, 0.0]]))
         shares = merged.shares()
         assert (shares['taught_by_well_lit'], shares['taught_by_momentum']) == (0.5, 0.25)
 
@@ -65,7 +65,7 @@ class TestMerge:
         sure = verdict([0.9, 0.1])
         merged = merge_teachers(verdict([0.9, 0.9]), sure, torch.tensor([False]), torch.zeros(1, 2), (0.5, 0.5))
         assert not merged.from_well_lit.any() and merged.from_momentum.tolist() == [[True, False]]
-        torch.testing.assert_close(merged.weight, torch.tensor([[1., 0.]]))
+        torch.testing.assert_close(merged.weight, torch.tensor([[1.0, 0.0]]))
 
     def test_each_has_its_own_threshold(self):
         both = verdict([0.4])
@@ -75,18 +75,18 @@ class TestMerge:
 
 
 class TestMomentumTeacher:
-
     def network(self):
         torch.manual_seed(0)
-        return nn.ModuleDict(dict(backbone=nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)),
-                                  head=nn.Sequential(nn.Conv2d(4, 2, 1))))
+        return nn.ModuleDict(
+            dict(backbone=nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), head=nn.Sequential(nn.Conv2d(4, 2, 1)))
+        )
 
     def test_the_formula_of_weights_and_statistics(self):
         network = self.network()
         teacher = MomentumTeacher(network, HEAVY)
         teacher.update(network)
         wanted = {name: t.clone().double() for name, t in network.state_dict().items()}
-        for step in range(3):
+        for _ in range(3):
             for name, tensor in network.state_dict().items():
                 if tensor.is_floating_point():
                     tensor.add_(torch.randn_like(tensor).abs())
@@ -97,9 +97,16 @@ class TestMomentumTeacher:
                 torch.testing.assert_close(tensor.double(), wanted[name], msg=name)
         assert teacher.updates == 4
 
-    @pytest.mark.parametrize('average', [
-        HEAVY, dict(HEAVY, interval=2), dict(type='MomentumAnnealingEMA', momentum=0.3, gamma=2),
-        dict(type='MomentumAnnealingEMA', momentum=0.01), dict(type='StochasticWeightAverage')])
+    @pytest.mark.parametrize(
+        'average',
+        [
+            HEAVY,
+            dict(HEAVY, interval=2),
+            dict(type='MomentumAnnealingEMA', momentum=0.3, gamma=2),
+            dict(type='MomentumAnnealingEMA', momentum=0.01),
+            dict(type='StochasticWeightAverage'),
+        ],
+    )
     def test_it_is_mmengines_average(self, average):
         network = self.network()
         teacher = MomentumTeacher(network, average)
@@ -127,7 +134,7 @@ class TestMomentumTeacher:
         teacher.train()
         assert not any(module.training for module in teacher.modules())
         assert not any(p.requires_grad for p in teacher.parameters())
-        out, = teacher(torch.rand(2, 3, 8, 8, requires_grad=True), ['0'])
+        (out,) = teacher(torch.rand(2, 3, 8, 8, requires_grad=True), ['0'])
         assert out.shape == (2, 2, 8, 8) and not out.requires_grad
 
     def test_a_neck_belongs_to_it(self):
@@ -135,7 +142,7 @@ class TestMomentumTeacher:
         network = model.network.eval()
         assert list(network) == ['backbone', 'head', 'neck']
         images = torch.rand(2, 3, 64, 64)
-        out, = MomentumTeacher(network)(images, ['final_layer'])
+        (out,) = MomentumTeacher(network)(images, ['final_layer'])
         with torch.no_grad(), lighting(model, 'low_light'):
             torch.testing.assert_close(out, model.head.head.forward(model.extract_feat(images)))
         assert out.shape == (2, 14, 8, 8), 'half of what the head puts out without the neck'
@@ -155,7 +162,6 @@ class TestMomentumTeacher:
 
 
 class TestTraining:
-
     def test_losses_and_shares(self):
         model = with_teacher()
         model.momentum_teacher.update(model.network)
@@ -168,7 +174,7 @@ class TestTraining:
     def test_the_target_spelled_out(self):
         """Where only the momentum teacher speaks: the divergence from its maps on its own view."""
         model = with_teacher()
-        model.head.distillation.min_confidence = (2., 0.)
+        model.head.distillation.min_confidence = (2.0, 0.0)
         model.momentum_teacher.update(model.network)
         data = batch(model, view=True)
         before = copy.deepcopy(model)
@@ -222,7 +228,7 @@ class TestTraining:
         model.momentum_teacher.update(model.network)
         data = batch(model)
         for sample in data['data_samples']:
-            sample.set_metainfo(dict(labelled=('well_lit', )))
+            sample.set_metainfo(dict(labelled=('well_lit',)))
         losses = model(**data, mode='loss')
         assert 'well_lit.loss_kpt' in losses and not any(name.startswith('low_light') for name in losses)
         model.parse_losses(losses)[0].backward()
@@ -232,12 +238,12 @@ class TestTraining:
         """The loss is that of the labelled people, the output everybody's, in order."""
         head = with_teacher().head.eval()
         data = batch(with_teacher())
-        feats = (torch.randn(3, 64, 2, 2), )
+        feats = (torch.randn(3, 64, 2, 2),)
         people = [copy.deepcopy(data['data_samples'][0]) for _ in range(3)]
         people[0].set_metainfo(dict(labelled=()))
-        losses, (output, ) = head._supervise('low_light', feats, people, {})
+        losses, (output,) = head._supervise('low_light', feats, people, {})
         torch.testing.assert_close(output, head.head.forward(feats))
-        want = head.head.loss((feats[0][1:], ), people[1:])['loss_kpt']
+        want = head.head.loss((feats[0][1:],), people[1:])['loss_kpt']
         torch.testing.assert_close(losses['loss_kpt'], want)
 
     def test_only_people_without_labels_are_taught(self):
@@ -246,7 +252,7 @@ class TestTraining:
         model.momentum_teacher.update(model.network)
         model.eval()  # so that the rest of the batch does not matter
         data = batch(model)
-        data['data_samples'][0].set_metainfo(dict(labelled=('well_lit', )))
+        data['data_samples'][0].set_metainfo(dict(labelled=('well_lit',)))
         first = {name: images[:1] for name, images in data['inputs'].items()}
         alone = model(first, data['data_samples'][:1], mode='loss')
         model.head.distillation.unlabelled_only = True
@@ -264,15 +270,20 @@ class TestTraining:
         dark, lit = data['inputs']['low_light'], data['inputs']['well_lit']
         inputs = dict(low_light=[None, dark[1], None], well_lit=[lit[0], None, lit[2]])
         for sample, name in zip(data['data_samples'], ('well_lit', 'low_light', 'well_lit')):
-            sample.set_metainfo(dict(lighting=name, labelled=('well_lit', )))
-            sample.gt_instances.bboxes = torch.tensor([[8., 8., 40., 56.]]).numpy()
-            sample.gt_instances.bbox_scales = torch.tensor([[64., 64.]]).numpy()
+            sample.set_metainfo(dict(lighting=name, labelled=('well_lit',)))
+            sample.gt_instances.bboxes = torch.tensor([[8.0, 8.0, 40.0, 56.0]]).numpy()
+            sample.gt_instances.bbox_scales = torch.tensor([[64.0, 64.0]]).numpy()
         del data['data_samples'][1].gt_fields
         out = model.data_preprocessor(dict(inputs=inputs, data_samples=data['data_samples']), True)
         assert {name: len(x) for name, x in out['inputs'].items()} == dict(low_light=1, well_lit=2)
         losses = model(**out, mode='loss')
-        assert set(losses) == {'well_lit.loss_kpt', 'well_lit.acc_pose', 'loss_distill', 'taught_by_well_lit',
-                               'taught_by_momentum'}
+        assert set(losses) == {
+            'well_lit.loss_kpt',
+            'well_lit.acc_pose',
+            'loss_distill',
+            'taught_by_well_lit',
+            'taught_by_momentum',
+        }
         assert (losses['taught_by_well_lit'], losses['taught_by_momentum']) == (0, 1)
         model.parse_losses(losses)[0].backward()
         assert all(bn.weight.grad is not None for bn in model.backbone.layer1[0].bn1.bns)
@@ -288,8 +299,11 @@ class TestTraining:
         strangers = copy.deepcopy(data['data_samples'])
         strangers[0].set_metainfo(dict(lighting='well_lit'))
         strangers[1].set_metainfo(dict(lighting='low_light'))
-        mixed = model(dict(low_light=torch.cat([1 - low[:1], low]), well_lit=torch.cat([1 + well[:1], well])),
-                      [strangers[1], strangers[0], *data['data_samples']], mode='loss')
+        mixed = model(
+            dict(low_light=torch.cat([1 - low[:1], low]), well_lit=torch.cat([1 + well[:1], well])),
+            [strangers[1], strangers[0], *data['data_samples']],
+            mode='loss',
+        )
         for name, value in zip(alone['loss_gram'], mixed['loss_gram']):
             torch.testing.assert_close(name, value)
         assert mixed['taught_by_well_lit'].item() == pytest.approx(2 / 3)
@@ -347,8 +361,10 @@ class TestTraining:
         again = with_teacher()
         again.load_state_dict(model.state_dict())
         assert again.momentum_teacher.updates == 2
-        torch.testing.assert_close(again.momentum_teacher.network['backbone'].conv1.weight,
-                                   model.momentum_teacher.network['backbone'].conv1.weight)
+        torch.testing.assert_close(
+            again.momentum_teacher.network['backbone'].conv1.weight,
+            model.momentum_teacher.network['backbone'].conv1.weight,
+        )
         again.momentum_teacher.update(again.network)
         model.momentum_teacher.update(model.network)
         for a, b in zip(again.state_dict().values(), model.state_dict().values()):
@@ -356,7 +372,6 @@ class TestTraining:
 
 
 class FakeRunner:
-
     def __init__(self, model, accumulative_counts=1):
         self.model = model
         optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
@@ -369,7 +384,6 @@ class FakeRunner:
 
 
 class TestHook:
-
     @pytest.mark.parametrize('accumulative_counts', [1, 3])
     def test_one_update_for_each_step_of_the_optimiser(self, accumulative_counts):
         model = with_teacher()
@@ -390,7 +404,7 @@ class TestHook:
         updates = []
         for scale in (1, 1, float('nan'), 1, 1, 1):
             weight = model.backbone.conv1.weight
-            handle = weight.register_hook(lambda grad: grad * scale) if bad == 'gradients' else None
+            handle = weight.register_hook(lambda grad, scale=scale: grad * scale) if bad == 'gradients' else None
             runner.step(hook, scale if bad == 'loss' else 1)
             if handle:
                 handle.remove()
@@ -431,8 +445,9 @@ class TestHook:
         before = {name: t.clone() for name, t in model.state_dict().items()}
         runner, hook = FakeRunner(model), MomentumTeacherHook(evaluate=True)
         getattr(hook, f'before_{phase}_epoch')(runner)
-        torch.testing.assert_close(model.backbone.conv1.weight,
-                                   before['momentum_teacher.average.module.backbone.conv1.weight'])
+        torch.testing.assert_close(
+            model.backbone.conv1.weight, before['momentum_teacher.average.module.backbone.conv1.weight']
+        )
         getattr(hook, f'after_{phase}_epoch')(runner)
         for name, tensor in model.state_dict().items():
             torch.testing.assert_close(tensor, before[name])
@@ -453,5 +468,3 @@ class TestHook:
     def test_a_model_without_a_teacher_is_refused(self):
         with pytest.raises(ValueError, match='no momentum teacher'):
             MomentumTeacherHook().before_train(FakeRunner(build()))
-
-

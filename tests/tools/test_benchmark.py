@@ -1,4 +1,5 @@
 """The benchmark: what it compares, and that every part of it runs."""
+
 import itertools
 import json
 import runpy
@@ -17,7 +18,7 @@ DEMO = 'demo/exlpose_r18_1xb16-10e_demo-128x96.py'
 
 
 def test_task_and_yardstick_take_turns(monkeypatch):
-    calls, clock = [], itertools.cycle([3., 1., 8., 2., 5., 5.])
+    calls, clock = [], itertools.cycle([3.0, 1.0, 8.0, 2.0, 5.0, 5.0])
 
     def seconds(task):
         task()
@@ -26,8 +27,8 @@ def test_task_and_yardstick_take_turns(monkeypatch):
     monkeypatch.setattr(ratios, 'seconds', seconds)
     found = compare('a / b', lambda: calls.append('a'), lambda: calls.append('b'), repeats=3)
     assert ''.join(calls) == 'abababab'
-    assert (found.median, found.low, found.high) == (3., 1., 4.)
-    assert (found.task, found.yardstick) == (5., 2.)
+    assert (found.median, found.low, found.high) == (3.0, 1.0, 4.0)
+    assert (found.task, found.yardstick) == (5.0, 2.0)
 
 
 def test_an_epoch_is_bound_by_the_slower_of_loading_and_step():
@@ -42,20 +43,49 @@ def test_an_epoch_is_bound_by_the_slower_of_loading_and_step():
 def test_the_loops_are_the_style_loss():
     torch.manual_seed(0)
     low, well = ([torch.randn(2, 5, 4, 3), torch.randn(2, 16, 2, 2)] for _ in range(2))
-    assert sum(looped_gram(low, well)).item() == pytest.approx(sum(GramLoss(1.)(low, well)).item(), rel=1e-4)
+    assert sum(looped_gram(low, well)).item() == pytest.approx(sum(GramLoss(1.0)(low, well)).item(), rel=1e-4)
 
 
-@pytest.mark.parametrize('against, parts', [
-    (False, ['paired sample', 'cached paired sample', 'paired step', 'memory of paired step', 'style loss', 'style loss',
-             'prediction with LSBN', 'memory of prediction with LSBN', 'rows of LL-A']),
-    (True, ['step', 'memory of step'])])
+@pytest.mark.parametrize(
+    'against, parts',
+    [
+        (
+            False,
+            [
+                'paired sample',
+                'cached paired sample',
+                'paired step',
+                'memory of paired step',
+                'style loss',
+                'style loss',
+                'prediction with LSBN',
+                'memory of prediction with LSBN',
+                'rows of LL-A',
+            ],
+        ),
+        (True, ['step', 'memory of step']),
+    ],
+)
 def test_the_tool_measures_every_part(against, parts, exlpose_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ratios, 'metric_cost', partial(metric_cost, people=30))
     monkeypatch.setenv('DATA_ROOT', 'set by the tool')
     config, out = str(ROOT / 'configs' / DEMO), tmp_path / 'costs.json'
-    runpy.run_path(str(ROOT / 'tools' / 'dev' / 'benchmark.py'))['main']([
-        config, *(['--against', config] if against else []), '--repeats', '1', '--batch-size', '2',
-        '--threads', str(torch.get_num_threads()), '--data-root', str(exlpose_root), '--out', str(out)])
+    runpy.run_path(str(ROOT / 'tools' / 'dev' / 'benchmark.py'))['main'](
+        [
+            config,
+            *(['--against', config] if against else []),
+            '--repeats',
+            '1',
+            '--batch-size',
+            '2',
+            '--threads',
+            str(torch.get_num_threads()),
+            '--data-root',
+            str(exlpose_root),
+            '--out',
+            str(out),
+        ]
+    )
     costs = json.loads(out.read_text(encoding='utf-8'))
     assert [cost['name'].split(' / ')[0] for cost in costs] == parts
     assert all(np.isfinite(c['median']) and c['median'] > 0 and c['low'] <= c['median'] <= c['high'] for c in costs)

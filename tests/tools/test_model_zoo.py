@@ -1,4 +1,5 @@
 """The committed table of configs and the metafile against the configs themselves."""
+
 import re
 import shutil
 from pathlib import Path
@@ -19,8 +20,7 @@ SMALL = Path('lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py')
 
 def test_the_table_lists_exactly_the_shipped_configs():
     links = re.findall(r'^\| \[(.+?)\]\((.+?)\) \| (.+?) \|', TABLE, re.MULTILINE)
-    want = [(path.stem, path.as_posix(), description(CONFIGS / path))
-            for path in shipped_configs(CONFIGS)]
+    want = [(path.stem, path.as_posix(), description(CONFIGS / path)) for path in shipped_configs(CONFIGS)]
     assert links == want, 'run tools/dev/list_configs.py'
 
 
@@ -52,7 +52,8 @@ def test_complexity_counts_parameters_and_multiply_accumulates():
 def test_the_metafile_lists_exactly_the_configs_beside_it():
     models = load(METAFILE)['Models']
     assert [model['Config'] for model in models] == [
-        f'configs/{path}' for path in shipped_configs(CONFIGS) if path.parts[0] == 'exlpose']
+        f'configs/{path}' for path in shipped_configs(CONFIGS) if path.parts[0] == 'exlpose'
+    ]
     assert all(Path(model['Config']).stem == model['Name'] for model in models)
     collections = {collection['Name'] for collection in load(METAFILE)['Collections']}
     assert {model['In Collection'] for model in models} == collections
@@ -61,15 +62,14 @@ def test_the_metafile_lists_exactly_the_configs_beside_it():
 def test_the_metafile_claims_no_weights_and_no_results_of_its_own():
     models = load(METAFILE)['Models']
     assert not [model['Name'] for model in models if 'Weights' in model]
-    metrics = [name for model in models for result in model.get('Results', ())
-               for name in result['Metrics']]
+    metrics = [name for model in models for result in model.get('Results', ()) for name in result['Metrics']]
     assert set(metrics) == {PAPER_METRIC}
     assert len(paper_results(METAFILE)) == len(metrics) == 3
 
 
 def test_the_papers_numbers_are_in_the_table():
     for name, ap in paper_results(METAFILE).items():
-        row, = (line for line in TABLE.splitlines() if f'({"exlpose/" + name})' in line)
+        (row,) = (line for line in TABLE.splitlines() if f'({"exlpose/" + name})' in line)
         assert row.endswith(f'| {100 * ap:.1f} |')
 
 

@@ -1,4 +1,5 @@
 """Throughput: the same code as on a GPU, small, and how its figures come about."""
+
 import json
 import runpy
 
@@ -31,26 +32,25 @@ def test_spans_that_overlap_count_once():
 
 
 def test_each_run_is_timed_after_those_that_warm_up(monkeypatch):
-    ticks, calls = iter([0., 1., 4.]), []
+    ticks, calls = iter([0.0, 1.0, 4.0]), []
     monkeypatch.setattr(throughput.time, 'perf_counter', lambda: next(ticks))
-    assert durations(lambda: calls.append(1), 2, 'cpu', warm_up=3) == [1., 3.]
+    assert durations(lambda: calls.append(1), 2, 'cpu', warm_up=3) == [1.0, 3.0]
     assert len(calls) == 5
 
 
 def test_the_papers_training_is_reckoned():
-    rate = reckoned_minutes(Rate('loop', 608., 304., 1216., 'pairs/s'))
-    assert (rate.median, rate.low, rate.high) == pytest.approx((10., 5., 20.))
+    rate = reckoned_minutes(Rate('loop', 608.0, 304.0, 1216.0, 'pairs/s'))
+    assert (rate.median, rate.low, rate.high) == pytest.approx((10.0, 5.0, 20.0))
 
 
 def test_a_loader_is_as_fast_as_all_its_batches_together(exlpose_root, monkeypatch):
     config = load(DEMO, exlpose_root, monkeypatch)
-    monkeypatch.setattr(throughput, 'durations', lambda task, steps, device, warm_up: [1., 1., 1., 5.] * 5)
+    monkeypatch.setattr(throughput, 'durations', lambda task, steps, device, warm_up: [1.0, 1.0, 1.0, 5.0] * 5)
     rate = loader_rate(config, 8, 0, 20, 'frames')
-    assert (rate.low, rate.median, rate.high) == pytest.approx((8 / 3, 4., 8.))
+    assert (rate.low, rate.median, rate.high) == pytest.approx((8 / 3, 4.0, 8.0))
 
 
 class TestSteps:
-
     @pytest.fixture
     def config(self, exlpose_root, monkeypatch):
         return load(DEMO, exlpose_root, monkeypatch)
@@ -71,9 +71,9 @@ class TestSteps:
     def test_the_official_loss_is_ours(self, config):
         torch.manual_seed(0)
         low, well = ([torch.randn(2, 5, 4, 3), torch.randn(2, 16, 2, 2)] for _ in range(2))
-        config.model.head.well_lit_teacher.loss.loss_weight = 7.
+        config.model.head.well_lit_teacher.loss.loss_weight = 7.0
         stepper, _ = self.weights_after(OfficialSteps, config)
-        ours, theirs = GramLoss(7.)(low, well), stepper.model.head.well_lit_teacher.loss_module(low, well)
+        ours, theirs = GramLoss(7.0)(low, well), stepper.model.head.well_lit_teacher.loss_module(low, well)
         assert len(theirs) == len(ours) == 2
         for one, other in zip(theirs, ours):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=0)
@@ -101,21 +101,48 @@ def test_the_clock_notes_every_so_many_iterations(monkeypatch):
     hook = ClockHook(3)
     for Runner.iter in range(10):
         hook.after_train_iter(Runner, 0)
-    assert hook.notes == [2., 5., 8.]
+    assert hook.notes == [2.0, 5.0, 8.0]
 
 
 def test_the_tool_measures_every_rate(exlpose_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv('DATA_ROOT', 'set by the tool')
     monkeypatch.setattr(Config, 'pretty_text', '')
     out = tmp_path / 'rates.json'
-    runpy.run_path(str(ROOT / 'tools' / 'dev' / 'benchmark.py'))['main']([
-        str(ROOT / 'configs' / DEMO), '--throughput', '--batch-sizes', '2', '3', '--workers', '0', '1', '--steps', '2',
-        '--iterations', '3', '--threads', str(torch.get_num_threads()), '--data-root', str(exlpose_root),
-        '--out', str(out)])
+    runpy.run_path(str(ROOT / 'tools' / 'dev' / 'benchmark.py'))['main'](
+        [
+            str(ROOT / 'configs' / DEMO),
+            '--throughput',
+            '--batch-sizes',
+            '2',
+            '3',
+            '--workers',
+            '0',
+            '1',
+            '--steps',
+            '2',
+            '--iterations',
+            '3',
+            '--threads',
+            str(torch.get_num_threads()),
+            '--data-root',
+            str(exlpose_root),
+            '--out',
+            str(out),
+        ]
+    )
     content = json.loads(out.read_text(encoding='utf-8'))
     assert f'torch {torch.__version__}' in content['machine'] and content['date'] and content['command']
-    steps = [f'{what}, batch {batch}' for batch in (2, 3) for what in (
-        'step', 'device busy in the step', 'two plain steps', "the official code's step", 'memory of the step')]
+    steps = [
+        f'{what}, batch {batch}'
+        for batch in (2, 3)
+        for what in (
+            'step',
+            'device busy in the step',
+            'two plain steps',
+            "the official code's step",
+            'memory of the step',
+        )
+    ]
     loaders = [f'loader, {source}, {workers} workers' for source in ('frames', 'cache') for workers in (0, 1)]
     loops = [f'loop, batch {batch}, 1 workers' for batch in (2, 3)]
     reckoned = [f"the paper's training, reckoned from the {loop}" for loop in loops]
@@ -128,5 +155,11 @@ def test_the_tool_measures_every_rate(exlpose_root, tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize('change', [dict(batches=[0]), dict(steps=0), dict(iterations=1)])
 def test_numbers_too_small_to_tell_a_rate(change, tmp_path):
     with pytest.raises(ValueError, match='take at least 1, 1 and 2'):
-        throughput.measure(**{**dict(config=None, folder=str(tmp_path), batches=[2], workers=[0], steps=1,
-                                     iterations=2, device='cpu'), **change})
+        throughput.measure(
+            **{
+                **dict(
+                    config=None, folder=str(tmp_path), batches=[2], workers=[0], steps=1, iterations=2, device='cpu'
+                ),
+                **change,
+            }
+        )

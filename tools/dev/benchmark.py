@@ -1,4 +1,5 @@
 """Measures what a config costs, each part against a yardstick in the same run; table and JSON."""
+
 import argparse
 import os
 import platform
@@ -30,8 +31,7 @@ from exlpose_mm.engine.variables import load_config
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', help='of a model with LSBN and a DualTeacherHead')
     parser.add_argument('--against', metavar='CONFIG', help="compare training steps with this config's instead")
     parser.add_argument('--data-root', help='paired data; by default six drawn pairs of the size of ExLPose')
@@ -44,8 +44,13 @@ def parse_args(argv=None):
     rates = parser.add_argument_group('throughput', 'how much passes in a second, as for a GPU, instead of ratios')
     rates.add_argument('--throughput', action='store_true')
     rates.add_argument('--batch-sizes', type=int, nargs='+', default=[32, 128], help='pairs')
-    rates.add_argument('--workers', type=int, nargs='+', default=sorted({1, 4, 8, os.cpu_count()}),
-                       help='of the loader; the last also of the run')
+    rates.add_argument(
+        '--workers',
+        type=int,
+        nargs='+',
+        default=sorted({1, 4, 8, os.cpu_count()}),
+        help='of the loader; the last also of the run',
+    )
     rates.add_argument('--steps', type=int, default=50, help='timed, after ten')
     rates.add_argument('--iterations', type=int, default=200, help='of the run with its loader')
     return parser.parse_args(argv)
@@ -67,7 +72,10 @@ def measure(args, folder, root):
     steps = step_costs(config, args.batch_size, args.repeats, args.device)
     table = epoch_table(*samples, steps[0], args.batch_size)
     return [
-        *samples, *steps, *prediction_costs(config, args.repeats, args.device), metric_cost(min(3, args.repeats))
+        *samples,
+        *steps,
+        *prediction_costs(config, args.repeats, args.device),
+        metric_cost(min(3, args.repeats)),
     ], f'\n\nAn epoch of 10,000 people, reckoned from these:\n\n{table}'
 
 
@@ -84,18 +92,25 @@ def main(argv=None):
 
 
 def measure_throughput(args, folder, root):
-    rates = throughput.measure(load(args, args.config, root), folder, args.batch_sizes, args.workers, args.steps,
-                               args.iterations, args.device)
-    told = dict(machine=throughput.machine(args.device), threads=args.threads, date=str(date.today()),
-                command=shlex.join(sys.argv))
+    rates = throughput.measure(
+        load(args, args.config, root), folder, args.batch_sizes, args.workers, args.steps, args.iterations, args.device
+    )
+    told = dict(
+        machine=throughput.machine(args.device),
+        threads=args.threads,
+        date=str(date.today()),
+        command=shlex.join(sys.argv),
+    )
     print('\n'.join(f'{key}: {value}' for key, value in told.items()) + f'\n\n{throughput.text_table(rates)}')
     return dict(told, rates=throughput.as_json(rates))
 
 
 def measure_ratios(args, folder, root):
     ratios, rest = measure(args, folder, root)
-    print(f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
-          f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}{rest}')
+    print(
+        f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '
+        f'{args.batch_size} pairs, median of {args.repeats}\n\n{text_table(ratios)}{rest}'
+    )
     return as_json(ratios)
 
 

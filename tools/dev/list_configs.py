@@ -1,9 +1,9 @@
 """Writes configs/README.md, the table of shipped configs; downloads nothing."""
+
 import argparse
 import re
 from itertools import groupby
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 import torch
 from mmengine.analysis import get_model_complexity_info
@@ -36,11 +36,7 @@ trained on low-light images only, for 210 epochs and with stronger augmentation 
 COLUMNS = '| config | what it is | parameters (M) | GFLOPs | LL-A AP (paper) |\n|---|---|--:|--:|--:|'
 
 
-
-
-
-
-def shipped_configs(root: Path) -> List[Path]:
+def shipped_configs(root: Path) -> list[Path]:
     """Configs below the folder ``root`` that can be run, relative to it and sorted."""
     return sorted(path.relative_to(root) for path in root.rglob('*.py') if '_base_' not in path.parts)
 
@@ -57,7 +53,7 @@ def description(path: Path) -> str:
     return match[1]
 
 
-def complexity(path: Path) -> Tuple[int, int]:
+def complexity(path: Path) -> tuple[int, int]:
     """Number of parameters, and of multiply-accumulates of one forward pass of one crop."""
     config = Config.fromfile(path)
     strip_init_cfg(config.model)
@@ -65,19 +61,21 @@ def complexity(path: Path) -> Tuple[int, int]:
     model.forward = model._forward
     width, height = config.codec['input_size']
     with torch.no_grad():
-        info = get_model_complexity_info(
-            model, input_shape=(3, height, width), show_table=False, show_arch=False)
+        info = get_model_complexity_info(model, input_shape=(3, height, width), show_table=False, show_arch=False)
     return info['params'], info['flops']
 
 
-def paper_results(metafile: Path) -> Dict[str, float]:
+def paper_results(metafile: Path) -> dict[str, float]:
     """File name of a config to the paper's AP on LL-A, as a share of 1."""
-    return {Path(model['Config']).name: result['Metrics'][PAPER_METRIC]
-            for model in load(metafile)['Models'] for result in model.get('Results', ())
-            if result['Dataset'] == 'ExLPose LL-A'}
+    return {
+        Path(model['Config']).name: result['Metrics'][PAPER_METRIC]
+        for model in load(metafile)['Models']
+        for result in model.get('Results', ())
+        if result['Dataset'] == 'ExLPose LL-A'
+    }
 
 
-def table_row(root: Path, path: Path, results: Dict[str, float]) -> str:
+def table_row(root: Path, path: Path, results: dict[str, float]) -> str:
     """One line of the table.
 
     Args:
@@ -87,8 +85,10 @@ def table_row(root: Path, path: Path, results: Dict[str, float]) -> str:
     """
     parameters, flops = complexity(root / path)
     result = f'{100 * results[path.name]:.1f}' if path.name in results else ''
-    return (f'| [{path.stem}]({path.as_posix()}) | {description(root / path)} '
-            f'| {parameters / 1e6:.2f} | {flops / 1e9:.2f} | {result} |')
+    return (
+        f'| [{path.stem}]({path.as_posix()}) | {description(root / path)} '
+        f'| {parameters / 1e6:.2f} | {flops / 1e9:.2f} | {result} |'
+    )
 
 
 def write_table(root: Path) -> Path:
@@ -105,8 +105,9 @@ def write_table(root: Path) -> Path:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--configs', type=Path, default=Path(__file__).resolve().parents[2] / 'configs',
-                        help='folder of all configs')
+    parser.add_argument(
+        '--configs', type=Path, default=Path(__file__).resolve().parents[2] / 'configs', help='folder of all configs'
+    )
     args = parser.parse_args()
     register_all_modules()
     MMLogger.get_current_instance().setLevel('ERROR')  # the losses, which a forward pass leaves out

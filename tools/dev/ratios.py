@@ -3,18 +3,19 @@
 A ratio of two things measured in one run says more than seconds: both saw the same machine in the
 same mood. Seconds are printed for orientation.
 """
+
 import copy
 import multiprocessing
 import os.path as osp
 import re
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Callable, Dict, List, Sequence, Tuple, Type
 
 import cv2
 import numpy as np
@@ -52,6 +53,7 @@ class Ratio:
         task, yardstick (float): Median cost of each.
         unit (str): Of the costs: s or MB.
     """
+
     name: str
     median: float
     low: float
@@ -66,8 +68,9 @@ def compare(name: str, task: Task, yardstick: Task, repeats: int = 5) -> Ratio:
     task(), yardstick()
     pairs = np.array([(seconds(task), seconds(yardstick)) for _ in range(repeats)])
     ratios = pairs[:, 0] / pairs[:, 1]
-    return Ratio(name, float(np.median(ratios)), float(ratios.min()), float(ratios.max()),
-                 *map(float, np.median(pairs, axis=0)))
+    return Ratio(
+        name, float(np.median(ratios)), float(ratios.min()), float(ratios.max()), *map(float, np.median(pairs, axis=0))
+    )
 
 
 def seconds(task: Task) -> float:
@@ -77,7 +80,7 @@ def seconds(task: Task) -> float:
     return timer() - start
 
 
-def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
+def sample_costs(config: Config, folder: str, repeats: int) -> list[Ratio]:
     """A paired training sample, without and with a crop cache, against the least that it needs.
 
     That is decoding its two files and resizing two crops.
@@ -101,49 +104,62 @@ def sample_costs(config: Config, folder: str, repeats: int) -> List[Ratio]:
         for info, buffers in zip(infos, files):
             left, top, right, bottom = info['bbox'][0].astype(int).clip(0)
             for buffer in buffers:
-                crop = cv2.imdecode(buffer, cv2.IMREAD_COLOR)[top:bottom + 1, left:right + 1]
+                crop = cv2.imdecode(buffer, cv2.IMREAD_COLOR)[top : bottom + 1, left : right + 1]
                 cv2.resize(crop.astype(np.float32), size)
 
     yardstick = 'decoding two files and two warps'
-    return [compare(f'{name} / {yardstick}', lambda: [data[i % len(data)] for i in range(SAMPLES)], bare, repeats)
-            for name, data in (('paired sample', dataset), ('cached paired sample', cached))]
+    return [
+        compare(f'{name} / {yardstick}', lambda data=data: [data[i % len(data)] for i in range(SAMPLES)], bare, repeats)
+        for name, data in (('paired sample', dataset), ('cached paired sample', cached))
+    ]
 
 
-def step_costs(config: Config, batch: int, repeats: int, device: str) -> List[Ratio]:
+def step_costs(config: Config, batch: int, repeats: int, device: str) -> list[Ratio]:
     """The paired step against two plain ones, in time and memory; the style loss against the step and against loops."""
     data = load_batch(config, batch)
     paired = Stepper(config, data, device)
     plain = PlainStepper(config, data, device)
     memory = [peak_memory(config, batch, device, kind) for kind in (Stepper, PlainStepper)]
-    results = [compare('paired step / two plain steps', paired.step, plain.step, repeats),
-               Ratio('memory of paired step / plain step', *[memory[0] / memory[1]] * 3, *memory, 'MB')]
+    results = [
+        compare('paired step / two plain steps', paired.step, plain.step, repeats),
+        Ratio('memory of paired step / plain step', *[memory[0] / memory[1]] * 3, *memory, 'MB'),
+    ]
     if paired.model.head.well_lit_teacher:
         features = paired.tapped()
         style = paired.model.head.well_lit_teacher.loss_module
         results += [
             compare('style loss / paired step', partial(backward, style, features), paired.step, repeats),
-            compare('style loss / sample by sample', partial(backward, style, features),
-                    partial(backward, looped_gram, features), repeats)]
+            compare(
+                'style loss / sample by sample',
+                partial(backward, style, features),
+                partial(backward, looped_gram, features),
+                repeats,
+            ),
+        ]
     return results
 
 
-def compare_steps(config: Config, other: Config, batch: int, repeats: int, device: str) -> List[Ratio]:
+def compare_steps(config: Config, other: Config, batch: int, repeats: int, device: str) -> list[Ratio]:
     """One training step of a config against one of another: time and peak memory."""
     steppers = [Stepper(c, load_batch(c, batch), device) for c in (config, other)]
     ours, theirs = (peak_memory(c, batch, device) for c in (config, other))
-    return [compare('step / other step', steppers[0].step, steppers[1].step, repeats),
-            Ratio('memory of step / other step', *[ours / theirs] * 3, ours, theirs, 'MB')]
+    return [
+        compare('step / other step', steppers[0].step, steppers[1].step, repeats),
+        Ratio('memory of step / other step', *[ours / theirs] * 3, ours, theirs, 'MB'),
+    ]
 
 
-def prediction_costs(config: Config, repeats: int, device: str, images: int = 8) -> List[Ratio]:
+def prediction_costs(config: Config, repeats: int, device: str, images: int = 8) -> list[Ratio]:
     """Prediction by the model as it was trained against the deployed one, MMPose's own of the same network."""
     cfgs = [config.model, plain_config(config).model]
     width, height = config.codec.input_size
     x = torch.rand(images, 3, height, width, device=device)
     trained, deployed = (partial(_predict, build_model(cfg).to(device).eval(), x) for cfg in cfgs)
     memory = [_in_a_process(_peak_of_prediction, cfg, tuple(x.shape), device) for cfg in cfgs]
-    return [compare('prediction with LSBN / deployed', trained, deployed, repeats),
-            Ratio('memory of prediction with LSBN / deployed', *[memory[0] / memory[1]] * 3, *memory, 'MB')]
+    return [
+        compare('prediction with LSBN / deployed', trained, deployed, repeats),
+        Ratio('memory of prediction with LSBN / deployed', *[memory[0] / memory[1]] * 3, *memory, 'MB'),
+    ]
 
 
 @torch.no_grad()
@@ -174,35 +190,71 @@ def metric_cost(repeats: int, people: int = 2789) -> Ratio:
             with redirect_stdout(StringIO()):
                 metric.evaluate(len(results))
 
-        return compare('rows of LL-A / one pass of pycocotools', table,
-                       partial(_pycocotools, samples, metric.dataset_meta['sigmas']), repeats)
+        return compare(
+            'rows of LL-A / one pass of pycocotools',
+            table,
+            partial(_pycocotools, samples, metric.dataset_meta['sigmas']),
+            repeats,
+        )
 
 
-def _random_people(row: str, count: int, rng: np.random.Generator) -> Tuple[dict, List[dict]]:
+def _random_people(row: str, count: int, rng: np.random.Generator) -> tuple[dict, list[dict]]:
     """Content of an annotation file, two people an image, and predictions of them."""
     corners, sizes = rng.uniform(0, 900, (count, 2)), rng.uniform(80, 300, (count, 2))
     joints = corners[:, None] + sizes[:, None] * rng.uniform(0, 1, (count, 14, 2))
-    annotations = [dict(
-        id=i, image_id=i // 2, category_id=1, iscrowd=0, num_keypoints=14, bbox=[*corners[i], *sizes[i]],
-        area=float(sizes[i].prod()), keypoints=np.c_[joints[i], np.full(14, 2)].ravel().tolist()) for i in range(count)]
+    annotations = [
+        dict(
+            id=i,
+            image_id=i // 2,
+            category_id=1,
+            iscrowd=0,
+            num_keypoints=14,
+            bbox=[*corners[i], *sizes[i]],
+            area=float(sizes[i].prod()),
+            keypoints=np.c_[joints[i], np.full(14, 2)].ravel().tolist(),
+        )
+        for i in range(count)
+    ]
     content = dict(
         images=[dict(id=i, file_name=f'{i}.png', width=1919, height=1198) for i in range((count + 1) // 2)],
-        annotations=annotations, categories=[dict(id=1, name='person', keypoints=list(JOINTS), skeleton=[])])
+        annotations=annotations,
+        categories=[dict(id=1, name='person', keypoints=list(JOINTS), skeleton=[])],
+    )
     boxes = np.c_[corners, corners + sizes].astype(np.float32)
-    return content, [dict(
-        id=i, img_id=i // 2, img_path=f'{row}/{i // 2}.png', split=row, category_id=1, raw_ann_info=annotations[i],
-        ori_shape=(1198, 1919), gt_instances=dict(
-            bboxes=boxes[i:i + 1], bbox_scores=np.ones(1, np.float32), bbox_scales=sizes[i:i + 1]),
-        pred_instances=dict(bboxes=boxes[i:i + 1], keypoint_scores=rng.uniform(0, 1, (1, 14)),
-                            keypoints=joints[i:i + 1] + rng.normal(0, 10, (1, 14, 2)))) for i in range(count)]
+    return content, [
+        dict(
+            id=i,
+            img_id=i // 2,
+            img_path=f'{row}/{i // 2}.png',
+            split=row,
+            category_id=1,
+            raw_ann_info=annotations[i],
+            ori_shape=(1198, 1919),
+            gt_instances=dict(
+                bboxes=boxes[i : i + 1], bbox_scores=np.ones(1, np.float32), bbox_scales=sizes[i : i + 1]
+            ),
+            pred_instances=dict(
+                bboxes=boxes[i : i + 1],
+                keypoint_scores=rng.uniform(0, 1, (1, 14)),
+                keypoints=joints[i : i + 1] + rng.normal(0, 10, (1, 14, 2)),
+            ),
+        )
+        for i in range(count)
+    ]
 
 
 def _pycocotools(samples: Sequence[dict], sigmas: np.ndarray) -> None:
     annotations = [dict(s['raw_ann_info'], id=i, image_id=i // 2) for i, s in enumerate(samples, start=1)]
     images = [dict(id=i) for i in range(len(samples) // 2 + 1)]
-    found = [dict(image_id=a['image_id'], category_id=1, score=float(s['pred_instances']['keypoint_scores'].mean()),
-                  keypoints=np.c_[s['pred_instances']['keypoints'][0], np.ones(14)].ravel().tolist())
-             for a, s in zip(annotations, samples)]
+    found = [
+        dict(
+            image_id=a['image_id'],
+            category_id=1,
+            score=float(s['pred_instances']['keypoint_scores'].mean()),
+            keypoints=np.c_[s['pred_instances']['keypoints'][0], np.ones(14)].ravel().tolist(),
+        )
+        for a, s in zip(annotations, samples)
+    ]
     with redirect_stdout(StringIO()):
         truth = COCO()
         truth.dataset = dict(images=images, annotations=annotations, categories=[dict(id=1, name='person')])
@@ -239,7 +291,7 @@ class Stepper:
     def _backward(self, batch: dict) -> None:
         self.model.parse_losses(self.model(**batch, mode='loss'))[0].backward()
 
-    def tapped(self) -> Dict[str, List[Tensor]]:
+    def tapped(self) -> dict[str, list[Tensor]]:
         """What both lightings leave in the taps of the well-lit teacher."""
         batch = self.model.data_preprocessor(self.data, True)
         features = {}
@@ -266,18 +318,18 @@ class PlainStepper(Stepper):
             self.optimizer.zero_grad()
 
 
-def backward(loss: Callable, features: Dict[str, List[Tensor]]) -> None:
+def backward(loss: Callable, features: dict[str, list[Tensor]]) -> None:
     """Forward and backward pass of a loss of two lists of features."""
     sum(loss(features['low_light'], features['well_lit'])).backward()
 
 
-def looped_gram(low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> List[Tensor]:
+def looped_gram(low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> list[Tensor]:
     """The style loss as the paper writes it: one Gram matrix after the other."""
     losses = []
     for low, well in zip(low_light, well_lit):
         positions = low.shape[2] * low.shape[3]
         for a, b in zip(low.flatten(2), well.detach().flatten(2)):
-            losses.append(((b @ b.T - a @ a.T)**2).mean() / positions**2 / len(low) / len(low_light))
+            losses.append(((b @ b.T - a @ a.T) ** 2).mean() / positions**2 / len(low) / len(low_light))
     return losses
 
 
@@ -287,7 +339,7 @@ def load_batch(config: Config, size: int) -> dict:
     return pseudo_collate([dataset[i % len(dataset)] for i in range(size)])
 
 
-def peak_memory(config: Config, batch: int, device: str, kind: Type[Stepper] = Stepper) -> float:
+def peak_memory(config: Config, batch: int, device: str, kind: type[Stepper] = Stepper) -> float:
     """Most memory, in MB, that a process of its own needs for two training steps."""
     return _in_a_process(_peak_of_training, config.to_dict(), batch, device, kind)
 
@@ -297,7 +349,7 @@ def _in_a_process(task: Callable, *args) -> float:
         return pool.apply(task, (*args, torch.get_num_threads()))
 
 
-def _peak_of_training(config: dict, batch: int, device: str, kind: Type[Stepper], threads: int) -> float:
+def _peak_of_training(config: dict, batch: int, device: str, kind: type[Stepper], threads: int) -> float:
     torch.set_num_threads(threads)
     config = Config(config)
     stepper = kind(config, load_batch(config, batch), device)
@@ -305,7 +357,7 @@ def _peak_of_training(config: dict, batch: int, device: str, kind: Type[Stepper]
     return _peak(device)
 
 
-def _peak_of_prediction(config: dict, shape: Tuple[int, ...], device: str, threads: int) -> float:
+def _peak_of_prediction(config: dict, shape: tuple[int, ...], device: str, threads: int) -> float:
     torch.set_num_threads(threads)
     model, x = build_model(config).to(device).eval(), torch.rand(shape, device=device)
     _predict(model, x), _predict(model, x)
@@ -320,14 +372,18 @@ def _peak(device: str) -> float:
     if sys.platform == 'win32':
         return psutil.Process().memory_info().peak_wset / 2**20
     import resource  # which Windows lacks
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == 'darwin' else 2**10)
 
 
 def text_table(ratios: Sequence[Ratio]) -> str:
     """A Markdown table."""
     rows = ['| task / yardstick | ratio | spread | task | yardstick |', '|---|--:|--:|--:|--:|']
-    rows += [f'| {r.name} | {r.median:.3f} | {r.low:.3f} to {r.high:.3f} | {r.task:.4g} {r.unit} | '
-             f'{r.yardstick:.4g} {r.unit} |' for r in ratios]
+    rows += [
+        f'| {r.name} | {r.median:.3f} | {r.low:.3f} to {r.high:.3f} | {r.task:.4g} {r.unit} | '
+        f'{r.yardstick:.4g} {r.unit} |'
+        for r in ratios
+    ]
     return '\n'.join(rows)
 
 
@@ -355,6 +411,6 @@ def epoch_table(whole: Ratio, cached: Ratio, step: Ratio, batch: int, people: in
     return '\n'.join(rows)
 
 
-def as_json(ratios: Sequence[Ratio]) -> List[dict]:
+def as_json(ratios: Sequence[Ratio]) -> list[dict]:
     """The same for a file."""
     return [asdict(r) for r in ratios]

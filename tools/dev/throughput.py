@@ -3,12 +3,14 @@
 Precision, memory layout and optimiser are the config's. On a GPU steps are timed by its events, and nobody waits
 between them; all else by the clock.
 """
+
 import copy
 import os.path as osp
 import platform
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Callable, Dict, List, Sequence, Tuple, Type, Union
+from typing import Union
 
 import numpy as np
 import torch
@@ -43,6 +45,7 @@ class Rate:
         median, low, high (float): Of the repeats.
         unit (str): As ``pairs/s``.
     """
+
     name: str
     median: float
     low: float
@@ -115,7 +118,6 @@ class OfficialSteps(Stepper):
 
 
 class _LoopedGram(torch.nn.Module):
-
     def __init__(self, loss_weight: float) -> None:
         super().__init__()
         self.loss_weight = loss_weight
@@ -123,10 +125,10 @@ class _LoopedGram(torch.nn.Module):
     def forward(self, low_light, well_lit) -> list:
         losses = looped_gram(low_light, well_lit)  # of all samples of the first layer, then of the next
         size = len(low_light[0])
-        return [self.loss_weight * sum(losses[i:i + size]) for i in range(0, len(losses), size)]
+        return [self.loss_weight * sum(losses[i : i + size]) for i in range(0, len(losses), size)]
 
 
-STEPS: Dict[str, Type[Stepper]] = {STEP: ConfiguredStepper, PLAIN: PlainSteps, OFFICIAL: OfficialSteps}
+STEPS: dict[str, type[Stepper]] = {STEP: ConfiguredStepper, PLAIN: PlainSteps, OFFICIAL: OfficialSteps}
 
 
 def load_stacked(config: Config, size: int) -> dict:
@@ -135,7 +137,7 @@ def load_stacked(config: Config, size: int) -> dict:
     return stack_views([dataset[i % len(dataset)] for i in range(size)])
 
 
-def durations(task: Callable[[], object], steps: int, device: str, warm_up: int = 10) -> List[float]:
+def durations(task: Callable[[], object], steps: int, device: str, warm_up: int = 10) -> list[float]:
     """Seconds of each of some runs, which may overlap on a GPU, after some that do not count."""
     for _ in range(warm_up):
         task()
@@ -157,7 +159,7 @@ def _mark(device: str) -> Mark:
     return event
 
 
-def step_rates(config: Config, batch: int, steps: int, device: str) -> List[Rate]:
+def step_rates(config: Config, batch: int, steps: int, device: str) -> list[Rate]:
     """Pairs per second of the step and of its yardsticks, how busy the step keeps the device, and its memory."""
     data, rates = load_stacked(config, batch), []
     for name, kind in STEPS.items():
@@ -182,16 +184,17 @@ def busy_share(task: Callable[[], object], steps: int, device: str, name: str) -
             torch.cuda.synchronize()
         elapsed = time.perf_counter() - start
     wanted = torch.autograd.DeviceType.CUDA if cuda else torch.autograd.DeviceType.CPU
-    spans = [(event.time_range.start, event.time_range.end) for event in profiler.events()
-             if event.device_type == wanted]
+    spans = [
+        (event.time_range.start, event.time_range.end) for event in profiler.events() if event.device_type == wanted
+    ]
     return Rate.of(name, [100 * covered(spans) / 1e6 / elapsed], '%')
 
 
-def covered(spans: Sequence[Tuple[float, float]]) -> float:
+def covered(spans: Sequence[tuple[float, float]]) -> float:
     """How much of a line these (start, end) cover, counting twice nothing."""
-    total, reached = 0., -np.inf
+    total, reached = 0.0, -np.inf
     for start, end in sorted(spans):
-        total += max(0., end - max(start, reached))
+        total += max(0.0, end - max(start, reached))
         reached = max(reached, end)
     return total
 
@@ -199,8 +202,12 @@ def covered(spans: Sequence[Tuple[float, float]]) -> float:
 def endless(config: Config, batch: int, workers: int) -> Config:
     """A copy whose training data never ends, by batches of this size and this many workers."""
     config = copy.deepcopy(config)
-    config.train_dataloader.update(batch_size=batch, num_workers=workers, persistent_workers=workers > 0,
-                                   sampler=dict(type='InfiniteSampler', shuffle=True))
+    config.train_dataloader.update(
+        batch_size=batch,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        sampler=dict(type='InfiniteSampler', shuffle=True),
+    )
     return config
 
 
@@ -238,7 +245,7 @@ class ClockHook(Hook):
 
     def __init__(self, every: int) -> None:
         self.every = every
-        self.notes: List[float] = []
+        self.notes: list[float] = []
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if self.every_n_train_iters(runner, self.every):
@@ -257,8 +264,13 @@ def loop_rate(config: Config, batch: int, workers: int, iterations: int, work_di
     runner.register_hook(clock)
     runner.train()
     rates = batch * clock.every / np.diff(clock.notes)
-    return Rate(f'loop, batch {batch}, {workers} workers', float(len(rates) / (1 / rates).sum()),
-                float(rates.min()), float(rates.max()), 'pairs/s')
+    return Rate(
+        f'loop, batch {batch}, {workers} workers',
+        float(len(rates) / (1 / rates).sum()),
+        float(rates.min()),
+        float(rates.max()),
+        'pairs/s',
+    )
 
 
 def loop_config(config: Config, batch: int, workers: int, iterations: int, work_dir: str) -> Config:
@@ -267,8 +279,13 @@ def loop_config(config: Config, batch: int, workers: int, iterations: int, work_
     strip_init_cfg(config.model)
     config.update({f'{split}_{part}': None for split in ('val', 'test') for part in ('cfg', 'dataloader', 'evaluator')})
     config.train_cfg = dict(by_epoch=False, max_iters=iterations)
-    config.update(param_scheduler=None, work_dir=work_dir, default_scope='mmpose', log_level='WARNING',
-                  experiment_name=f'loop{batch}-{workers}')
+    config.update(
+        param_scheduler=None,
+        work_dir=work_dir,
+        default_scope='mmpose',
+        log_level='WARNING',
+        experiment_name=f'loop{batch}-{workers}',
+    )
     config.default_hooks.checkpoint = None
     config.custom_hooks = [hook for hook in config.get('custom_hooks', []) if hook.type != 'InitialValHook']
     return config
@@ -291,8 +308,15 @@ def reckoned_minutes(loop: Rate) -> Rate:
     return Rate(f"the paper's training, reckoned from the {loop.name}", *minutes, 'min')
 
 
-def measure(config: Config, folder: str, batches: Sequence[int], workers: Sequence[int], steps: int,
-            iterations: int, device: str) -> List[Rate]:
+def measure(
+    config: Config,
+    folder: str,
+    batches: Sequence[int],
+    workers: Sequence[int],
+    steps: int,
+    iterations: int,
+    device: str,
+) -> list[Rate]:
     """All of it.
 
     Args:
@@ -308,12 +332,16 @@ def measure(config: Config, folder: str, batches: Sequence[int], workers: Sequen
         ValueError: If a number is too small to tell a rate.
     """
     if min(*batches, steps) < 1 or iterations < 2:
-        raise ValueError(f'batches {list(batches)}, {steps} steps and {iterations} iterations: '
-                         'take at least 1, 1 and 2')
+        raise ValueError(
+            f'batches {list(batches)}, {steps} steps and {iterations} iterations: take at least 1, 1 and 2'
+        )
     cached = with_cache(config, folder)
     rates = [rate for batch in batches for rate in step_rates(cached, batch, steps, device)]
-    rates += [loader_rate(data, batches[0], count, steps, source)
-              for source, data in (('frames', config), ('cache', cached)) for count in workers]
+    rates += [
+        loader_rate(data, batches[0], count, steps, source)
+        for source, data in (('frames', config), ('cache', cached))
+        for count in workers
+    ]
     loops = [loop_rate(cached, batch, workers[-1], iterations, osp.join(folder, str(batch))) for batch in batches]
     return [*rates, *loops, *map(reckoned_minutes, loops), prediction_rate(config, batches[0], steps, device)]
 
@@ -321,8 +349,10 @@ def measure(config: Config, folder: str, batches: Sequence[int], workers: Sequen
 def machine(device: str) -> str:
     """What it was measured on: the card or processor, and versions."""
     chip = torch.cuda.get_device_name(device) if device.startswith('cuda') else platform.processor()
-    return (f'{chip or platform.machine()}, torch {torch.__version__}, CUDA {torch.version.cuda}, '
-            f'Python {platform.python_version()}')
+    return (
+        f'{chip or platform.machine()}, torch {torch.__version__}, CUDA {torch.version.cuda}, '
+        f'Python {platform.python_version()}'
+    )
 
 
 def text_table(rates: Sequence[Rate]) -> str:
@@ -332,6 +362,6 @@ def text_table(rates: Sequence[Rate]) -> str:
     return '\n'.join(rows)
 
 
-def as_json(rates: Sequence[Rate]) -> List[dict]:
+def as_json(rates: Sequence[Rate]) -> list[dict]:
     """The same for a file."""
     return [asdict(rate) for rate in rates]

@@ -14,8 +14,18 @@ SMALLEST = 64  # pixels
 
 # Ranges of angles in degrees. A limb hangs down at 0; `arm` and `thigh` swing it forward, `out`
 # and `spread` away from the body; `elbow`, `elbow_out` and `knee` bend it further.
-STANDING = dict(arm=(-12, 18), out=(4, 18), elbow=(4, 35), elbow_out=(-10, 8), thigh=(-5, 8),
-                spread=(0, 9), knee=(0, 8), stride=(0, 6), lean=(-4, 7), roll=(-4, 4))
+STANDING = dict(
+    arm=(-12, 18),
+    out=(4, 18),
+    elbow=(4, 35),
+    elbow_out=(-10, 8),
+    thigh=(-5, 8),
+    spread=(0, 9),
+    knee=(0, 8),
+    stride=(0, 6),
+    lean=(-4, 7),
+    roll=(-4, 4),
+)
 POSES = dict(
     standing=STANDING,
     walking=dict(STANDING, stride=(14, 32), knee=(3, 35), lean=(0, 9)),
@@ -23,8 +33,10 @@ POSES = dict(
     akimbo=dict(STANDING, out=(32, 52), elbow_out=(-105, -75), elbow=(0, 15), spread=(3, 14)),
     waving=dict(STANDING, out=(60, 165), elbow_out=(-10, 70), elbow=(0, 15), spread=(0, 16)),
     reaching=dict(STANDING, arm=(60, 165), elbow=(0, 50), stride=(0, 18)),
-    crouching=dict(STANDING, thigh=(55, 100), knee=(75, 125), spread=(5, 25), lean=(8, 32),
-                   arm=(10, 60), elbow=(10, 80)))
+    crouching=dict(
+        STANDING, thigh=(55, 100), knee=(75, 125), spread=(5, 25), lean=(8, 32), arm=(10, 60), elbow=(10, 80)
+    ),
+)
 
 SKIN = ((150, 180, 225), (110, 145, 200), (75, 105, 160), (50, 70, 105))  # BGR
 HAIR = ((25, 25, 30), (30, 45, 75), (60, 110, 160), (150, 150, 155))
@@ -38,8 +50,7 @@ def rotation(axis, degrees):
 def limb(length, swing, out, side):
     """A limb's vector (3,), `side` +1 for the left and -1 for the right half of the body."""
     swing, out = np.radians((swing, out))
-    return length * np.array([side * np.sin(out), np.cos(out) * np.cos(swing),
-                              np.cos(out) * np.sin(swing)])
+    return length * np.array([side * np.sin(out), np.cos(out) * np.cos(swing), np.cos(out) * np.sin(swing)])
 
 
 def pose_body(rng):
@@ -60,20 +71,27 @@ def pose_body(rng):
         thigh, spread = angle['thigh'][i] + side * stride, angle['spread'][i]
         shank = thigh - angle['knee'][i], spread * 0.4, side
         for joint, start, offset in (
-                ('shoulder', 'neck', torso @ (side * shoulder, 0.025, 0)),
-                ('elbow', name + 'shoulder', limb(0.165, arm, out, side)),
-                ('wrist', name + 'elbow', limb(0.145, *bent)),
-                ('hand', name + 'wrist', limb(0.05, *bent)),
-                ('hip', None, np.array((side * hip, 0, 0))),
-                ('knee', name + 'hip', limb(leg, thigh, spread, side)),
-                ('ankle', name + 'knee', limb(leg, *shank)),
-                ('toe', name + 'ankle', np.array((side * 0.02, 0.025, 0.085)))):
+            ('shoulder', 'neck', torso @ (side * shoulder, 0.025, 0)),
+            ('elbow', name + 'shoulder', limb(0.165, arm, out, side)),
+            ('wrist', name + 'elbow', limb(0.145, *bent)),
+            ('hand', name + 'wrist', limb(0.05, *bent)),
+            ('hip', None, np.array((side * hip, 0, 0))),
+            ('knee', name + 'hip', limb(leg, thigh, spread, side)),
+            ('ankle', name + 'knee', limb(leg, *shank)),
+            ('toe', name + 'ankle', np.array((side * 0.02, 0.025, 0.085))),
+        ):
             body[name + joint] = body.get(start, 0) + offset
     turn = torso @ rotation(1, rng.normal(0, 20)) * head
-    for point, offset in (('head', (0, -1, 0)), ('chin', (0, -0.4, 0.08)),
-                          ('brow', (0, -0.62, 0.06)), ('hair', (0, -0.64, -0.08)),
-                          ('nape', (0, -0.5, -0.12)), ('nose', (0, -0.46, 0.38)),
-                          ('left_eye', (0.13, -0.58, 0.31)), ('right_eye', (-0.13, -0.58, 0.31))):
+    for point, offset in (
+        ('head', (0, -1, 0)),
+        ('chin', (0, -0.4, 0.08)),
+        ('brow', (0, -0.62, 0.06)),
+        ('hair', (0, -0.64, -0.08)),
+        ('nape', (0, -0.5, -0.12)),
+        ('nose', (0, -0.46, 0.38)),
+        ('left_eye', (0.13, -0.58, 0.31)),
+        ('right_eye', (-0.13, -0.58, 0.31)),
+    ):
         body[point] = body['neck'] + turn @ offset
     return body
 
@@ -91,26 +109,28 @@ def body_parts(rng):
     trouser = rng.choice(('trousers', 'skin'), p=(0.75, 0.25))
     bulk = rng.uniform(0.9, 1.3)
     torso = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip')
-    parts = [(torso, np.array((0.04, 0.04, 0.05, 0.05)) * bulk, 'shirt', 0.01),
-             (('neck', 'chin'), (0.03, 0.03), 'skin', 0),
-             (('chin', 'brow'), (0.042, 0.053), 'skin', 0),
-             (('hair', 'nape'), (0.062, 0.05), 'hair', 0),
-             (('nose',), (0.009,), 'skin', 0),
-             (('left_eye',), (0.007,), 'eye', 0),
-             (('right_eye',), (0.007,), 'eye', 0)]
+    parts = [
+        (torso, np.array((0.04, 0.04, 0.05, 0.05)) * bulk, 'shirt', 0.01),
+        (('neck', 'chin'), (0.03, 0.03), 'skin', 0),
+        (('chin', 'brow'), (0.042, 0.053), 'skin', 0),
+        (('hair', 'nape'), (0.062, 0.05), 'hair', 0),
+        (('nose',), (0.009,), 'skin', 0),
+        (('left_eye',), (0.007,), 'eye', 0),
+        (('right_eye',), (0.007,), 'eye', 0),
+    ]
     if rng.random() < 0.4:  # long hair
         parts.append((('hair', 'nape', 'neck'), (0.055, 0.05, 0.04), 'hair', -0.05))
     for side in ('left_', 'right_'):
         for start, end, radii, garment, nearer in (
-                ('shoulder', 'elbow', (0.037, 0.031), 'shirt', 0.035),
-                ('elbow', 'wrist', (0.03, 0.022), sleeve, 0.045),
-                ('wrist', 'hand', (0.02, 0.02), 'skin', 0.045),
-                ('hip', 'knee', (0.056, 0.042), 'trousers', 0),
-                ('knee', 'ankle', (0.04, 0.028), trouser, -0.002),
-                ('ankle', 'toe', (0.028, 0.02), 'shoes', -0.001)):
+            ('shoulder', 'elbow', (0.037, 0.031), 'shirt', 0.035),
+            ('elbow', 'wrist', (0.03, 0.022), sleeve, 0.045),
+            ('wrist', 'hand', (0.02, 0.02), 'skin', 0.045),
+            ('hip', 'knee', (0.056, 0.042), 'trousers', 0),
+            ('knee', 'ankle', (0.04, 0.028), trouser, -0.002),
+            ('ankle', 'toe', (0.028, 0.02), 'shoes', -0.001),
+        ):
             thickness = 1 if garment in ('skin', 'shoes') else bulk
-            parts.append(((side + start, side + end), np.multiply(radii, thickness), garment,
-                          nearer))
+            parts.append(((side + start, side + end), np.multiply(radii, thickness), garment, nearer))
     return parts
 
 
@@ -123,7 +143,8 @@ def texture(rng):
     first = rng.uniform(15, 240, 3)
     second = np.clip(first + rng.normal(0, 60, 3), 0, 255)
     pattern = (np.zeros((1, 1)), np.array([[0, 1]]), np.eye(2), rng.random((8, 8)))[
-        rng.choice(4, p=(0.45, 0.2, 0.15, 0.2))]
+        rng.choice(4, p=(0.45, 0.2, 0.15, 0.2))
+    ]
     tile = first + np.kron(pattern, np.ones((4, 4)))[..., None] * (second - first)
     return np.float32(tile), rotation(2, rng.uniform(0, 180))[:2, :2] * rng.uniform(0.4, 1.6)
 
@@ -131,8 +152,13 @@ def texture(rng):
 def cut(cloth, x, y, size):
     """The piece (h, w, 3) of a texture that covers `size` (w, h) pixels from (x, y) on."""
     tile, turn = cloth
-    return cv2.warpAffine(tile, np.column_stack([turn, turn @ (x, y)]), size,
-                          flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_WRAP)
+    return cv2.warpAffine(
+        tile,
+        np.column_stack([turn, turn @ (x, y)]),
+        size,
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_WRAP,
+    )
 
 
 def noise(rng, shape, cells):
@@ -171,8 +197,13 @@ def hull(centres, radii):
 def draw_person(rng, image, points, height):
     """Paints a person whose `points` are (3,) in pixels, `height` pixels tall when upright."""
     wardrobe = dict(
-        skin=plain(rng.choice(SKIN)), hair=plain(rng.choice(HAIR)), eye=plain((15, 15, 15)),
-        shirt=texture(rng), trousers=texture(rng), shoes=plain(rng.uniform(10, 220, 3)))
+        skin=plain(rng.choice(SKIN)),
+        hair=plain(rng.choice(HAIR)),
+        eye=plain((15, 15, 15)),
+        shirt=texture(rng),
+        trousers=texture(rng),
+        shoes=plain(rng.uniform(10, 220, 3)),
+    )
 
     def nearness(part):
         return np.mean([points[name][2] for name in part[0]]) / height + part[3]
@@ -219,8 +250,7 @@ def draw_background(rng, shape):
         outline = (corners if rng.random() < 0.6 else CIRCLE) * extent
         outline = outline @ rotation(2, rng.normal(0, 15))[:2, :2] + centre
         paint(image, outline, texture(rng), rng.uniform(0.6, 1.1))
-    light = sum(noise(rng, shape, cells) * np.float32(rng.uniform(2, 11))
-                for cells in (4, 12, 40, 120))
+    light = sum(noise(rng, shape, cells) * np.float32(rng.uniform(2, 11)) for cells in (4, 12, 40, 120))
     for _ in range(rng.integers(0, 4)):
         centre, radius = rng.uniform(0, (width, 0.5 * height)), rng.uniform(0.02, 0.09) * height
         light += lamp(shape, centre, radius)
@@ -229,8 +259,7 @@ def draw_background(rng, shape):
 
 def lamp(shape, centre, radius):
     """A soft round light, float32 (h, w) in 0..220."""
-    x, y = (np.float32(np.exp(-0.5 * ((np.arange(n) - c) / radius) ** 2))
-            for n, c in zip(shape[1::-1], centre))
+    x, y = (np.float32(np.exp(-0.5 * ((np.arange(n) - c) / radius) ** 2)) for n, c in zip(shape[1::-1], centre))
     return 220 * np.outer(y, x)
 
 

@@ -29,15 +29,15 @@ def file_names(split, index, level, rng):
     shutter = SHUTTERS[level]
     return {
         side: f'{side}/imgs_010{1 + SPLITS.index(split)}_vid{index:06d}_exp{shutter}_{side}_000002'
-              f'__gain_{side_gain:.2f}_exposure_{500000 / shutter:.0f}.png'
-        for side, side_gain in (('bright', gain), ('dark', 0.2 * gain))}
+        f'__gain_{side_gain:.2f}_exposure_{500000 / shutter:.0f}.png'
+        for side, side_gain in (('bright', gain), ('dark', 0.2 * gain))
+    }
 
 
 def darken_checked(darken, image, level, rng):
     dark = darken(image, level, rng)
     if dark.dtype != np.uint8 or dark.shape != image.shape:
-        raise ValueError(f'darken must return uint8 of shape {image.shape}; got {dark.dtype} of '
-                         f'shape {dark.shape}')
+        raise ValueError(f'darken must return uint8 of shape {image.shape}; got {dark.dtype} of shape {dark.shape}')
     return dark
 
 
@@ -56,13 +56,18 @@ def make_recipe(num_train, num_test, seed, size, darken):
     if num_train < 1:
         raise ValueError(f'num_train must be at least 1; got {num_train}')
     if num_test < len(LEVELS):
-        raise ValueError(f'num_test must be at least {len(LEVELS)}, one image for each of '
-                         f'{LEVELS}; got {num_test}')
+        raise ValueError(f'num_test must be at least {len(LEVELS)}, one image for each of {LEVELS}; got {num_test}')
     if seed < 0:
         raise ValueError(f'seed must not be negative; got {seed}')
     name = getattr(darken, '__qualname__', type(darken).__qualname__)
-    return dict(generator=GENERATOR, num_train=num_train, num_test=num_test, seed=seed,
-                size=list(size), camera=f'{darken.__module__}.{name}')
+    return dict(
+        generator=GENERATOR,
+        num_train=num_train,
+        num_test=num_test,
+        seed=seed,
+        size=list(size),
+        camera=f'{darken.__module__}.{name}',
+    )
 
 
 def is_finished(root, recipe):
@@ -76,11 +81,12 @@ def is_finished(root, recipe):
             found = json.loads(path.read_text(encoding='utf-8'))
             if found == recipe:
                 return path.name == RECIPE
-            raise ValueError(f'{root} holds a data set made otherwise ({found} instead of '
-                             f'{recipe}): name another folder or delete this one')
+            raise ValueError(
+                f'{root} holds a data set made otherwise ({found} instead of '
+                f'{recipe}): name another folder or delete this one'
+            )
     if any(root.iterdir()):
-        raise ValueError(f'{root} is not empty and holds no generated data set: name another '
-                         'folder or empty this one')
+        raise ValueError(f'{root} is not empty and holds no generated data set: name another folder or empty this one')
     return False
 
 

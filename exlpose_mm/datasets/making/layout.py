@@ -4,10 +4,11 @@ Images go to ``ExLPose/{bright,dark}``, labels to ``Annotations``. A pair is a d
 ``level``, ``names`` ({'bright': name, 'dark': name}, relative to ``ExLPose``), ``size`` (w, h) and
 ``people``, dicts of ``keypoints`` (14, 3) and ``bbox`` (x, y, w, h), in pixels.
 """
+
 import json
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import List, Sequence
 
 import cv2
 import numpy as np
@@ -38,24 +39,28 @@ def coco(pairs: Sequence[dict], side: str, description: str) -> dict:
     images, annotations = [], []
     for pair in pairs:
         width, height = pair['size']
-        images.append(dict(file_name=pair['names'][side], id=pair['id'], height=height, width=width,
-                           crowdIndex=0))
+        images.append(dict(file_name=pair['names'][side], id=pair['id'], height=height, width=width, crowdIndex=0))
         for person in pair['people']:
             keypoints = np.asarray(person['keypoints'])
-            annotations.append(dict(
-                num_keypoints=int((keypoints[:, 2] > 0).sum()), iscrowd=0,
-                keypoints=keypoints.ravel().tolist(), image_id=pair['id'], bbox=list(person['bbox']),
-                category_id=1, id=person['id']))
+            annotations.append(
+                dict(
+                    num_keypoints=int((keypoints[:, 2] > 0).sum()),
+                    iscrowd=0,
+                    keypoints=keypoints.ravel().tolist(),
+                    image_id=pair['id'],
+                    bbox=list(person['bbox']),
+                    category_id=1,
+                    id=person['id'],
+                )
+            )
     category = dict(supercategory='person', id=1, name='person', keypoints=JOINTS, skeleton=LINKS)
-    return dict(info=dict(description=description), categories=[category], images=images,
-                annotations=annotations)
+    return dict(info=dict(description=description), categories=[category], images=images, annotations=annotations)
 
 
-def write_annotations(root: Path, split: str, pairs: List[dict], description: str) -> None:
+def write_annotations(root: Path, split: str, pairs: list[dict], description: str) -> None:
     """Write ``ExLPose_<split>_<set>.json`` of WL, of LL (train) or LL-A (test), and of each level."""
     number = count(1)
-    pairs = [dict(pair, people=[dict(person, id=next(number)) for person in pair['people']])
-             for pair in pairs]
+    pairs = [dict(pair, people=[dict(person, id=next(number)) for person in pair['people']]) for pair in pairs]
     sets = {'WL': ('bright', pairs), 'LL-A' if split == 'test' else 'LL': ('dark', pairs)}
     if split == 'test':
         for level in dict.fromkeys(pair['level'] for pair in pairs):

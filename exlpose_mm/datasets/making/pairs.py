@@ -4,6 +4,7 @@ Every file is written whole or not at all, and a pair that is there is not made 
 interrupted run goes on where it stopped. A pair's pixels depend on the image, its id, the level
 and the seed only.
 """
+
 import hashlib
 import json
 import math
@@ -12,12 +13,12 @@ import os
 import os.path as osp
 import signal
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -45,7 +46,7 @@ from exlpose_mm.joints import JOINTS
 VERSION = 1  # raise it when the same settings no longer give the same pixels
 FRAME = (1919, 1198)
 """Width and height of ExLPose's images."""
-Level = Union[str, Tuple[float, float]]
+Level = str | tuple[float, float]
 
 
 class PairMakingError(ValueError):
@@ -68,24 +69,27 @@ class Settings:
             noise a network sees depends on how many sensor pixels a person covers: the median
             of ExLPose's test sets is 349. Defaults to None: images keep their size.
     """
+
     ann_file: str
     image_dir: str
     split: str = 'train'
-    levels: Sequence[Level] = ('hard', )
+    levels: Sequence[Level] = ('hard',)
     seed: int = 0
-    person_height: Optional[float] = None
+    person_height: float | None = None
 
     def manifest(self) -> dict:
         """What must be equal for two runs to share a folder."""
         digest = hashlib.sha256(Path(self.ann_file).read_bytes()).hexdigest()
         cameras = [asdict(camera_of(level)) for level in self.levels if level in (*LEVELS, *PRESETS)]
-        settings = dict(split=self.split, levels=self.levels, seed=self.seed, cameras=cameras,
-                        person_height=self.person_height)
+        settings = dict(
+            split=self.split, levels=self.levels, seed=self.seed, cameras=cameras, person_height=self.person_height
+        )
         return json.loads(json.dumps(dict(version=VERSION, annotations=digest, **settings)))
 
 
-def make_pairs(settings: Settings, root: str, workers: int = 0,
-               progress: Optional[Callable[[int], ProgressBar]] = None) -> Tuple[int, List[str]]:
+def make_pairs(
+    settings: Settings, root: str, workers: int = 0, progress: Callable[[int], ProgressBar] | None = None
+) -> tuple[int, list[str]]:
     """Write a split's pairs, annotation files and ``brightPath2darkPath.txt``.
 
     Args:
@@ -127,37 +131,48 @@ def make_pairs(settings: Settings, root: str, workers: int = 0,
     return len(pairs), problems
 
 
-def plan(settings: Settings) -> List[dict]:
+def plan(settings: Settings) -> list[dict]:
     """One pair of :mod:`exlpose_mm.datasets.making.layout` per image, in the order of ids, with its ``source``.
 
     Raises:
         PairMakingError: As :func:`make_pairs`.
     """
     height = settings.person_height
-    if settings.split not in SPLITS or not settings.levels or settings.seed < 0 or (
-            height is not None and not 0 < height < math.inf):
-        raise PairMakingError(f'split is one of {SPLITS}, levels are at least one, the seed is not negative '
-                              f'and person_height is positive; got {settings}')
+    if (
+        settings.split not in SPLITS
+        or not settings.levels
+        or settings.seed < 0
+        or (height is not None and not 0 < height < math.inf)
+    ):
+        raise PairMakingError(
+            f'split is one of {SPLITS}, levels are at least one, the seed is not negative '
+            f'and person_height is positive; got {settings}'
+        )
     for level in settings.levels:
         SimulateLowLight(level)
     content = _load(settings.ann_file)
     people = _people(content, settings.ann_file)
-    images = sorted((image for image in content['images'] if image['id'] in people),
-                    key=lambda image: image['id'])
+    images = sorted((image for image in content['images'] if image['id'] in people), key=lambda image: image['id'])
     if not images:
         raise PairMakingError(f'{settings.ann_file}: no image has an annotated person with keypoints')
-    return [dict(_resize((image['width'], image['height']), people[image['id']], settings.person_height),
-                 id=image['id'], source=image['file_name'], names=_names(settings.split, image['id']),
-                 level=settings.levels[i % len(settings.levels)])
-            for i, image in enumerate(images)]
+    return [
+        dict(
+            _resize((image['width'], image['height']), people[image['id']], settings.person_height),
+            id=image['id'],
+            source=image['file_name'],
+            names=_names(settings.split, image['id']),
+            level=settings.levels[i % len(settings.levels)],
+        )
+        for i, image in enumerate(images)
+    ]
 
 
-def _resize(size: Tuple[int, int], people: List[dict], person_height: Optional[float]) -> dict:
+def _resize(size: tuple[int, int], people: list[dict], person_height: float | None) -> dict:
     """Annotated and wanted size (w, h), and the people's labels in the latter's pixels."""
     heights = [person['bbox'][3] for person in people if person['bbox'][3] > 0]
     if person_height is None or not heights:
         return dict(source_size=size, size=size, people=people)
-    largest = max(1., math.sqrt(math.prod(FRAME) / math.prod(size)))
+    largest = max(1.0, math.sqrt(math.prod(FRAME) / math.prod(size)))
     factor = min(person_height / np.median(heights), largest)
     wanted = tuple(max(1, round(side * factor)) for side in size)
     scale = np.divide(wanted, size)
@@ -173,13 +188,13 @@ def _scaled(person: dict, scale: np.ndarray) -> dict:
     return dict(person, keypoints=keypoints.tolist(), bbox=bbox.tolist())
 
 
-def _people(content: dict, ann_file: str) -> Dict[int, List[dict]]:
+def _people(content: dict, ann_file: str) -> dict[int, list[dict]]:
     """The people of each image id whom our data sets can use; logs what is left out."""
     category = person_category(content['categories'], ann_file)
     joints = joint_sources([category], ann_file)
     images = {image['id']: image for image in content['images']}
-    people: Dict[int, list] = {}
-    left_out: Dict[str, list] = {}
+    people: dict[int, list] = {}
+    left_out: dict[str, list] = {}
     for annotation in content['annotations']:
         kind, person = _kind(annotation, category), None
         if not kind:
@@ -192,8 +207,12 @@ def _people(content: dict, ann_file: str) -> Dict[int, List[dict]]:
         else:
             people.setdefault(annotation['image_id'], []).append(person)
     if left_out:
-        MMLogger.get_current_instance().warning(f'{ann_file}: left out are ' + '; '.join(
-            f'{len(found)} annotations {kind} (the first is {found[0]})' for kind, found in left_out.items()))
+        MMLogger.get_current_instance().warning(
+            f'{ann_file}: left out are '
+            + '; '.join(
+                f'{len(found)} annotations {kind} (the first is {found[0]})' for kind, found in left_out.items()
+            )
+        )
     return people
 
 
@@ -206,14 +225,15 @@ def _kind(annotation: dict, category: dict) -> str:
     return '' if annotation.get('keypoints') else 'without keypoints'
 
 
-def _problem(person: dict, annotation: dict, images: Dict[int, dict]) -> Optional[str]:
+def _problem(person: dict, annotation: dict, images: dict[int, dict]) -> str | None:
     flat = dict(annotation, keypoints=np.ravel(person['keypoints']).tolist())
     image = images.get(annotation['image_id'])
-    return (person_problem(flat, image, len(JOINTS))
-            or person_problem(flat, image, len(JOINTS), unlabelled=True))  # looks at every box
+    return person_problem(flat, image, len(JOINTS)) or person_problem(
+        flat, image, len(JOINTS), unlabelled=True
+    )  # looks at every box
 
 
-def _names(split: str, image_id: int) -> Dict[str, str]:
+def _names(split: str, image_id: int) -> dict[str, str]:
     return {side: f'{side}/{split}_{image_id:012d}_{side}.png' for side in SIDES}
 
 
@@ -231,7 +251,7 @@ def _load(ann_file: str) -> dict:
     return content
 
 
-def joint_sources(categories: Sequence[dict], ann_file: str) -> List[Optional[Tuple[int, ...]]]:
+def joint_sources(categories: Sequence[dict], ann_file: str) -> list[tuple[int, ...] | None]:
     """Where each of ExLPose's 14 joints comes from: joints to average, or None.
 
     Joints are found by their names. COCO has no neck, which becomes the middle of the
@@ -243,33 +263,35 @@ def joint_sources(categories: Sequence[dict], ann_file: str) -> List[Optional[Tu
     """
     names = [name.lower() for name in categories[0].get('keypoints', ())]
     if not names:
-        return [(i, ) for i in range(len(JOINTS))]
-    aliases = dict(head=('head', 'head_top', 'top_head'), neck=('neck', ))
-    found: List[Optional[Tuple[int, ...]]] = []
+        return [(i,) for i in range(len(JOINTS))]
+    aliases = dict(head=('head', 'head_top', 'top_head'), neck=('neck',))
+    found: list[tuple[int, ...] | None] = []
     for joint in JOINTS:
-        known = [names.index(name) for name in aliases.get(joint, (joint, )) if name in names]
+        known = [names.index(name) for name in aliases.get(joint, (joint,)) if name in names]
         index = known[0] if known else None
         if index is None and joint not in aliases:
             raise PairMakingError(f'{ann_file}: its joints {names} have no {joint!r}')
-        found.append(None if index is None else (index, ))
+        found.append(None if index is None else (index,))
     if found[JOINTS.index('neck')] is None:
         found[JOINTS.index('neck')] = found[0] + found[1]
     return found
 
 
-def _person(annotation: dict, joints: Sequence[Optional[Tuple[int, ...]]], ann_file: str) -> dict:
+def _person(annotation: dict, joints: Sequence[tuple[int, ...] | None], ann_file: str) -> dict:
     needed = 3 * max(sources[-1] + 1 for sources in joints if sources)
     if len(annotation['keypoints']) % 3 or len(annotation['keypoints']) < needed:
-        raise PairMakingError(f'{ann_file}: annotation {annotation.get("id")} has '
-                              f'{len(annotation["keypoints"]) / 3:g} keypoints, too few for its joints')
+        raise PairMakingError(
+            f'{ann_file}: annotation {annotation.get("id")} has '
+            f'{len(annotation["keypoints"]) / 3:g} keypoints, too few for its joints'
+        )
     labels = np.float64(annotation['keypoints']).reshape(-1, 3)
     return dict(keypoints=[_joint(labels, sources) for sources in joints], bbox=annotation.get('bbox'))
 
 
-def _joint(labels: np.ndarray, sources: Optional[Tuple[int, ...]]) -> List[float]:
+def _joint(labels: np.ndarray, sources: tuple[int, ...] | None) -> list[float]:
     """Mean position, and the least visibility: a mean of what is not labelled is not labelled."""
     if sources is None or not labels[list(sources), 2].all():
-        return [0., 0., 0]
+        return [0.0, 0.0, 0]
     x, y, _ = labels[list(sources)].mean(axis=0)
     return [float(x), float(y), int(labels[list(sources), 2].min())]
 
@@ -281,8 +303,10 @@ def _claim(folder: Path, settings: Settings) -> None:
         found = json.loads(path.read_text(encoding='utf-8'))
         if found != wanted:
             changed = [key for key in wanted if found.get(key) != wanted[key]]
-            raise PairMakingError(f'{path}: this split was made with other settings '
-                                  f'({", ".join(changed)}); name another folder or delete this one')
+            raise PairMakingError(
+                f'{path}: this split was made with other settings '
+                f'({", ".join(changed)}); name another folder or delete this one'
+            )
         for part in folder.rglob('.*.part'):  # of a run that was killed
             part.unlink()
         return
@@ -293,13 +317,18 @@ def _claim(folder: Path, settings: Settings) -> None:
 
 
 def _write_pair_file(folder: Path) -> None:
-    bright, dark = ({path.name.replace(f'_{side}.png', ''): f'{side}/{path.name}'
-                     for path in (folder / IMAGES / side).glob('*.png')} for side in SIDES)
+    bright, dark = (
+        {
+            path.name.replace(f'_{side}.png', ''): f'{side}/{path.name}'
+            for path in (folder / IMAGES / side).glob('*.png')
+        }
+        for side in SIDES
+    )
     lines = [f'{bright[key]} {dark[key]}\n' for key in sorted(bright.keys() & dark.keys())]
     write_file(folder / PAIR_FILE, ''.join(lines).encode())
 
 
-def _run(tasks: List[dict], settings: Settings, folder: Path, workers: int) -> Iterator[Optional[str]]:
+def _run(tasks: list[dict], settings: Settings, folder: Path, workers: int) -> Iterator[str | None]:
     if workers == 0:
         yield from (_make_pair(task, settings, folder) for task in tasks)
         return
@@ -307,8 +336,10 @@ def _run(tasks: List[dict], settings: Settings, folder: Path, workers: int) -> I
         try:
             yield from pool.map(partial(_make_pair, settings=settings, folder=folder), tasks)
         except BrokenProcessPool as error:
-            raise PairMakingError('a worker process died, perhaps for want of memory: run this again with '
-                                  'fewer workers, it goes on from here') from error
+            raise PairMakingError(
+                'a worker process died, perhaps for want of memory: run this again with '
+                'fewer workers, it goes on from here'
+            ) from error
 
 
 def _start_worker() -> None:
@@ -323,7 +354,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _make_pair(task: dict, settings: Settings, folder: Path) -> Optional[str]:
+def _make_pair(task: dict, settings: Settings, folder: Path) -> str | None:
     """Write one pair, the dark image last; return what is wrong, if anything."""
     try:
         bright, dark = (folder / IMAGES / task['names'][side] for side in SIDES)

@@ -1,5 +1,6 @@
 """The official code's crop of a person (CPN's), for one image or a pair."""
-from typing import List, Optional, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -46,15 +47,21 @@ class CPNCrop(BaseTransform):
         KeyError: If there is a ``low_light_mean`` and a sample carries no ``lighting``.
     """
 
-    def __init__(self, input_size: Tuple[int, int], margins: Tuple[float, float] = (0.1, 0.15),
-                 scale_range: Optional[Tuple[float, float]] = None, max_scale: float = 1.25,
-                 border: Sequence[float] = (102.98, 115.95, 122.77),
-                 low_light_mean: Optional[float] = None) -> None:
-        low, high = scale_range or (1., 1.)
+    def __init__(
+        self,
+        input_size: tuple[int, int],
+        margins: tuple[float, float] = (0.1, 0.15),
+        scale_range: tuple[float, float] | None = None,
+        max_scale: float = 1.25,
+        border: Sequence[float] = (102.98, 115.95, 122.77),
+        low_light_mean: float | None = None,
+    ) -> None:
+        low, high = scale_range or (1.0, 1.0)
         if min(margins) < 0 or not 0 < low <= high or max_scale <= 0 or min(input_size) <= 0:
             raise ValueError(
                 'CPNCrop needs a positive input_size, margins >= 0, 0 < low <= high in scale_range and '
-                f'max_scale > 0, got {input_size}, {margins}, {scale_range}, {max_scale}')
+                f'max_scale > 0, got {input_size}, {margins}, {scale_range}, {max_scale}'
+            )
         self.input_size = tuple(input_size)
         self.growth = 1 + 2 * np.array(margins)
         self.scale_range, self.max_scale = scale_range, max_scale
@@ -77,13 +84,18 @@ class CPNCrop(BaseTransform):
             moved = results['keypoints'].copy()
             moved[..., :2] = (moved[..., :2] - corners[0]) * (self.input_size / scale)
             results['transformed_keypoints'] = moved
-        results.update(bbox_center=center[None], bbox_scale=scale[None], input_center=center,
-                       input_scale=scale, input_size=self.input_size)
+        results.update(
+            bbox_center=center[None],
+            bbox_scale=scale[None],
+            input_center=center,
+            input_scale=scale,
+            input_size=self.input_size,
+        )
         return results
 
     def reach(self, results: dict) -> np.ndarray:
         """Corners ((x0, y0), (x1, y1)) of the largest crop that may be drawn."""
-        largest = min(self.scale_range[1], self.max_scale) if self.scale_range else 1.
+        largest = min(self.scale_range[1], self.max_scale) if self.scale_range else 1.0
         return self._corners(results['bbox'][0], largest)
 
     def _corners(self, bbox: np.ndarray, scale: float) -> np.ndarray:
@@ -98,19 +110,21 @@ class CPNCrop(BaseTransform):
 
     def _draw_scale(self) -> float:
         if self.scale_range is None:
-            return 1.
+            return 1.0
         return min(np.random.uniform(*self.scale_range), self.max_scale)
 
-    def _gains(self, results: dict, images: List[np.ndarray]) -> List[Optional[np.ndarray]]:
+    def _gains(self, results: dict, images: list[np.ndarray]) -> list[np.ndarray | None]:
         """Factors of the channels of each image, or None."""
         if self.low_light_mean is None:
             return [None] * len(images)
         names = lighting_of(results)
-        lost = results.get('lost_sums', {}).get('low_light', 0.)
-        return [gain_to_mean(image, self.low_light_mean, lost) if name == 'low_light' else None
-                for image, name in zip(images, [names] if isinstance(names, str) else names)]
+        lost = results.get('lost_sums', {}).get('low_light', 0.0)
+        return [
+            gain_to_mean(image, self.low_light_mean, lost) if name == 'low_light' else None
+            for image, name in zip(images, [names] if isinstance(names, str) else names)
+        ]
 
-    def _cut(self, image: np.ndarray, corners: np.ndarray, gain: Optional[np.ndarray]) -> np.ndarray:
+    def _cut(self, image: np.ndarray, corners: np.ndarray, gain: np.ndarray | None) -> np.ndarray:
         frame = np.array(image.shape[1::-1])
         inside = corners.clip(0, frame)
         (left, top), (right, bottom) = np.abs(inside - corners)

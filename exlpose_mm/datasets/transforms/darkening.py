@@ -1,7 +1,8 @@
 """Low light from well-lit images: a camera, and two augmentations to compare it with."""
+
 import json
 import zlib
-from typing import Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -12,8 +13,16 @@ from exlpose_mm.camera.simulation import Camera, camera_of, check_image, draw_ca
 from exlpose_mm.datasets.transforms.enhancement import gamma_correction
 from exlpose_mm.lighting import LIGHTINGS
 
-SPLITS = {'normal': 'LL-N', 'hard': 'LL-H', 'extreme': 'LL-E', 'exlpose-normal': 'LL-N',
-          'exlpose-hard': 'LL-H', 'exlpose-extreme': 'LL-E', 'a7m3': 'A7M3', 'ricoh3': 'RICOH3'}
+SPLITS = {
+    'normal': 'LL-N',
+    'hard': 'LL-H',
+    'extreme': 'LL-E',
+    'exlpose-normal': 'LL-N',
+    'exlpose-hard': 'LL-H',
+    'exlpose-extreme': 'LL-E',
+    'a7m3': 'A7M3',
+    'ricoh3': 'RICOH3',
+}
 """Row of the results table for each level of simulated darkness."""
 RANDOM = 'exlpose'
 """The level of a random camera like ExLPose's."""
@@ -83,8 +92,9 @@ class SimulateLowLight(Darken):
             parameter of the camera lies outside of its range.
     """
 
-    def __init__(self, level: Union[str, Sequence[float]], paired: bool = True,
-                 camera: Optional[dict] = None, seed: int = 0) -> None:
+    def __init__(
+        self, level: str | Sequence[float], paired: bool = True, camera: dict | None = None, seed: int = 0
+    ) -> None:
         super().__init__(paired)
         self.level, self.seed = level, seed
         self.camera = camera or {}
@@ -108,7 +118,7 @@ class SimulateLowLight(Darken):
             return super().recipe()
         return json.dumps(dict(level=self.level, camera=self.camera, seed=self.seed))
 
-    def _draw(self, results: dict) -> Tuple[Camera, np.random.Generator]:
+    def _draw(self, results: dict) -> tuple[Camera, np.random.Generator]:
         if self.level == RANDOM:
             rng = np.random.default_rng(np.random.randint(2**31))
             return draw_camera(rng, **self.camera), rng
@@ -158,12 +168,11 @@ class GammaDarken(Darken):
         ValueError: If not 1 <= low <= high, or as :class:`Darken`.
     """
 
-    def __init__(self, gamma: Union[float, Sequence[float]] = (2., 5.), paired: bool = True) -> None:
+    def __init__(self, gamma: float | Sequence[float] = (2.0, 5.0), paired: bool = True) -> None:
         super().__init__(paired)
         self.gamma = (gamma, gamma) if isinstance(gamma, (int, float)) else tuple(gamma)
         if len(self.gamma) != 2 or not 1 <= self.gamma[0] <= self.gamma[1] < np.inf:
-            raise ValueError(f'GammaDarken takes an exponent of at least 1 or a range (low, high) of '
-                             f'them, got {gamma}')
+            raise ValueError(f'GammaDarken takes an exponent of at least 1 or a range (low, high) of them, got {gamma}')
 
     def darken(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return gamma_correction(image, rng.uniform(*self.gamma))
@@ -201,7 +210,7 @@ class ELLA(Darken):
     CONTRAST = (0.2, 1.0)
     NOISE = (0.0, 40.0)
 
-    def __init__(self, prob: float = 1., paired: bool = True) -> None:
+    def __init__(self, prob: float = 1.0, paired: bool = True) -> None:
         super().__init__(paired)
         if not 0 <= prob <= 1:
             raise ValueError(f'prob is a probability in [0, 1], got {prob}')
@@ -212,7 +221,7 @@ class ELLA(Darken):
         if rng.random() < self.prob:
             dark = _step(dark, gamma_table(1 / rng.uniform(*self.INVERSE_GAMMA)), rng)
         if rng.random() < self.prob:
-            dark = _step(dark, blend_table(rng.uniform(*self.BRIGHTNESS), 0.), rng)
+            dark = _step(dark, blend_table(rng.uniform(*self.BRIGHTNESS), 0.0), rng)
         if rng.random() < 0.5:
             dark = _step(dark, blend_table(rng.uniform(*self.CONTRAST), mean_luminance(dark)), rng)
         put_back(dark, image, rng)
@@ -224,7 +233,7 @@ class ELLA(Darken):
 def gamma_table(gamma: float) -> np.ndarray:
     """Lookup table (256,) uint8 of a gamma curve, in 256 steps of equal width."""
     share = np.arange(256, dtype=np.float32) / 255
-    return (share**np.float32(gamma) * 255.999).astype(np.uint8)
+    return (share ** np.float32(gamma) * 255.999).astype(np.uint8)
 
 
 def blend_table(ratio: float, base: float) -> np.ndarray:

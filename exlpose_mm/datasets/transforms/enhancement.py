@@ -1,5 +1,4 @@
 """Classical low-light enhancement, for the baselines that enhance and then estimate."""
-from typing import Optional
 
 import cv2
 import numpy as np
@@ -19,6 +18,7 @@ def guided_filter(image: np.ndarray, radius: int, eps: float) -> np.ndarray:
     Returns:
         np.ndarray: (H, W) float32.
     """
+
     def mean(x):
         return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))
 
@@ -44,14 +44,14 @@ def lime(image: np.ndarray, gamma: float = 0.8) -> np.ndarray:
     """
     brightest = cv2.max(cv2.max(image[..., 0], image[..., 1]), image[..., 2]).astype(np.float32) / 255
     peak = max(float(brightest.max()), 1 / 255)
-    smooth = guided_filter(brightest, radius=15, eps=(0.1 * peak)**2)
+    smooth = guided_filter(brightest, radius=15, eps=(0.1 * peak) ** 2)
     gain = cv2.pow(np.maximum(smooth, 1 / 255), -gamma)
     return cv2.multiply(image, cv2.merge([gain] * 3), dtype=cv2.CV_8U)
 
 
 def gamma_correction(image: np.ndarray, gamma: float = 0.4) -> np.ndarray:
     """Raise every sample, as a share of 255, to the power of ``gamma``; uint8 to uint8."""
-    table = 255 * np.linspace(0, 1, 256)**gamma
+    table = 255 * np.linspace(0, 1, 256) ** gamma
     return cv2.LUT(image, table.round().astype(np.uint8))
 
 
@@ -84,7 +84,7 @@ class LowLightEnhance(BaseTransform):
             the method, or a frame is not uint8 with three channels.
     """
 
-    def __init__(self, method: str = 'lime', gamma: Optional[float] = None) -> None:
+    def __init__(self, method: str = 'lime', gamma: float | None = None) -> None:
         if method not in METHODS:
             raise ValueError(f'unknown enhancement method {method!r}; use one of {tuple(METHODS)}')
         if gamma is not None and (method == 'histogram' or gamma <= 0):
@@ -95,7 +95,9 @@ class LowLightEnhance(BaseTransform):
     def transform(self, results: dict) -> dict:
         image = results['img']
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f'LowLightEnhance takes (H, W, 3) uint8 frames, got {image.shape} '
-                             f'{image.dtype}: put it before cropping and in place of ScaleToMean')
+            raise ValueError(
+                f'LowLightEnhance takes (H, W, 3) uint8 frames, got {image.shape} '
+                f'{image.dtype}: put it before cropping and in place of ScaleToMean'
+            )
         results['img'] = METHODS[self.method](image, **self.kwargs)
         return results

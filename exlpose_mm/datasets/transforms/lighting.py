@@ -3,7 +3,8 @@
 A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose's geometric
 transforms take such a list as frames of one scene and move both alike.
 """
-from typing import List, Optional, Sequence, Union
+
+from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform, Compose
@@ -32,7 +33,7 @@ class OnLighting(BaseTransform):
         KeyError: If a sample carries no ``lighting``.
     """
 
-    def __init__(self, lighting: str, transforms: List[dict]) -> None:
+    def __init__(self, lighting: str, transforms: list[dict]) -> None:
         self.lighting = check_lighting(lighting)
         self.transforms = Compose([TRANSFORMS.build(cfg) for cfg in transforms])
 
@@ -40,8 +41,10 @@ class OnLighting(BaseTransform):
         lighting = lighting_of(results)
         if isinstance(lighting, str):
             return self.transforms(results) if lighting == self.lighting else results
-        results['img'] = [self._apply(results, image) if self._concerns(i, name) else image
-                          for i, (image, name) in enumerate(zip(results['img'], lighting))]
+        results['img'] = [
+            self._apply(results, image) if self._concerns(i, name) else image
+            for i, (image, name) in enumerate(zip(results['img'], lighting))
+        ]
         return results
 
     def _concerns(self, index: int, lighting: str) -> bool:
@@ -50,8 +53,10 @@ class OnLighting(BaseTransform):
     def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
         after = self.transforms({**results, 'img': image, 'lighting': self.lighting})['img']
         if after.shape[:2] != image.shape[:2]:
-            raise ValueError(f'{type(self).__name__} takes photometric transforms, but {self.transforms} '
-                             f'turned {image.shape} into {after.shape}')
+            raise ValueError(
+                f'{type(self).__name__} takes photometric transforms, but {self.transforms} '
+                f'turned {image.shape} into {after.shape}'
+            )
         return after
 
 
@@ -90,7 +95,7 @@ class OnStudent(OnLighting):
         ValueError, KeyError: As :class:`OnLighting`.
     """
 
-    def __init__(self, transforms: List[dict]) -> None:
+    def __init__(self, transforms: list[dict]) -> None:
         super().__init__('low_light', transforms)
 
     def _concerns(self, index: int, lighting: str) -> bool:
@@ -124,7 +129,7 @@ class TagLighting(BaseTransform):
     BRIGHTNESS = 0.4 * 255
     """Mean that the low-light branch gets."""
 
-    def __init__(self, lighting: Optional[str] = None, threshold: float = 50.0) -> None:
+    def __init__(self, lighting: str | None = None, threshold: float = 50.0) -> None:
         self.lighting = lighting and check_lighting(lighting)
         self.threshold = threshold
 
@@ -132,19 +137,20 @@ class TagLighting(BaseTransform):
         if 'lighting' in results:
             return results
         if self.lighting is not None:
-            results.update(lighting=self.lighting,
-                           split='WL' if self.lighting == 'well_lit' else 'LL-A')
+            results.update(lighting=self.lighting, split='WL' if self.lighting == 'well_lit' else 'LL-A')
         else:
             results['lighting'] = self._read(results['img'], results.get('bbox'))
         return results
 
-    def _read(self, image: np.ndarray, boxes: Optional[np.ndarray]) -> str:
+    def _read(self, image: np.ndarray, boxes: np.ndarray | None) -> str:
         frame = _mean(image)
         person = frame if boxes is None else _mean_in(image, boxes[0], frame)
         if person >= self.threshold:
             return 'well_lit'
-        as_is, brightened = (abs(np.log(max(seen, 1e-6) / self.BRIGHTNESS)) for seen in (
-            person, person * self.BRIGHTNESS / max(frame, 1e-6)))
+        as_is, brightened = (
+            abs(np.log(max(seen, 1e-6) / self.BRIGHTNESS))
+            for seen in (person, person * self.BRIGHTNESS / max(frame, 1e-6))
+        )
         return 'well_lit' if as_is < brightened else 'low_light'
 
 
@@ -159,17 +165,15 @@ def _mean(image: np.ndarray) -> float:
     return float(channel_sums(image).sum() / image.size)
 
 
-
-
-
-
-def lighting_of(results: dict) -> Union[str, Sequence[str]]:
+def lighting_of(results: dict) -> str | Sequence[str]:
     """The lighting of a sample's image, or those of its images.
 
     Raises:
         KeyError: If it carries none.
     """
     if 'lighting' not in results:
-        raise KeyError(f'the sample {results.get("img_path")} carries no "lighting": put TagLighting, '
-                       'LoadPairedImages or SimulateLowLight before what needs it, or use ExLPoseDataset')
+        raise KeyError(
+            f'the sample {results.get("img_path")} carries no "lighting": put TagLighting, '
+            'LoadPairedImages or SimulateLowLight before what needs it, or use ExLPoseDataset'
+        )
     return results['lighting']

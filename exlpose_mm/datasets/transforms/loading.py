@@ -1,6 +1,7 @@
 """Loading one image, or a pair."""
+
 import os.path as osp
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 from mmpose.datasets.transforms import LoadImage
@@ -82,8 +83,10 @@ class LoadLabelledImage(LoadImage):
 def check_pixels(image: np.ndarray) -> None:
     """Raise :class:`ImageError` unless an array is an image (H, W, 3) of uint8."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(f'an image is an array (H, W, 3) of uint8, 0 to 255, BGR; got {image.shape} of {image.dtype}: '
-                         'bring it into this form, or name the file')
+        raise ImageError(
+            f'an image is an array (H, W, 3) of uint8, 0 to 255, BGR; got {image.shape} of {image.dtype}: '
+            'bring it into this form, or name the file'
+        )
 
 
 @TRANSFORMS.register_module()
@@ -110,7 +113,8 @@ class LoadPairedImages(LoadImage):
         images = results.get('img') or [load_image(path, load) for path in paths]
         shapes = [image.shape[:2] for image in images]
         if shapes[0] != shapes[1]:
-            raise ImageError(f'the images of a pair differ in size (h, w): {paths[0]} {shapes[0]}, '
-                             f'{paths[1]} {shapes[1]}')
+            raise ImageError(
+                f'the images of a pair differ in size (h, w): {paths[0]} {shapes[0]}, {paths[1]} {shapes[1]}'
+            )
         results.update(img=images, lighting=LIGHTINGS, img_shape=shapes[0], ori_shape=shapes[0])
         return results

@@ -1,5 +1,6 @@
 """Packing one image, or a pair."""
-from typing import List, Sequence
+
+from collections.abc import Sequence
 
 from mmpose.datasets.transforms import PackPoseInputs
 from mmpose.registry import TRANSFORMS
@@ -33,8 +34,9 @@ class PackPairedInputs(PackPoseInputs):
 
     LIGHTING_KEYS = ('lighting', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated')
 
-    def __init__(self, inputs: Sequence[str] = (), labelled: Sequence[str] = LIGHTINGS,
-                 meta_keys: Sequence[str] = (), **kwargs) -> None:
+    def __init__(
+        self, inputs: Sequence[str] = (), labelled: Sequence[str] = LIGHTINGS, meta_keys: Sequence[str] = (), **kwargs
+    ) -> None:
         super().__init__(**kwargs)
         unknown = [name for name in inputs if name not in (*LIGHTINGS, MOMENTUM_VIEW)]
         if unknown:
@@ -57,6 +59,6 @@ class PackPairedInputs(PackPoseInputs):
         return packed
 
 
-def _input_names(lighting: Sequence[str]) -> List[str]:
+def _input_names(lighting: Sequence[str]) -> list[str]:
     """Of images of these lightings: the second low-light one is the momentum teacher's."""
     return [MOMENTUM_VIEW if name in lighting[:i] else name for i, name in enumerate(lighting)]

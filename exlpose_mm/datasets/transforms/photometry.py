@@ -2,7 +2,8 @@
 
 These come before the crop, which needs float32 to interpolate between 0, 1 and 2.
 """
-from typing import Optional, Sequence, Tuple, Union
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -31,7 +32,7 @@ class ScaleToMean(BaseTransform):
         KeyError: If ``crop`` is a ``TopdownAffine`` and the sample has no ``bbox_scale`` yet.
     """
 
-    def __init__(self, mean: float = 0.4, crop: Optional[dict] = None) -> None:
+    def __init__(self, mean: float = 0.4, crop: dict | None = None) -> None:
         if not 0 < mean <= 1:
             raise ValueError(f'ScaleToMean takes a mean in (0, 1], got {mean}')
         self.mean = mean
@@ -39,7 +40,7 @@ class ScaleToMean(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         image = results['img']
-        gain = gain_to_mean(image, self.mean, results.get('lost_sums', {}).get(results.get('lighting'), 0.))
+        gain = gain_to_mean(image, self.mean, results.get('lost_sums', {}).get(results.get('lighting'), 0.0))
         if self.crop is None:
             results['img'] = times(image, gain)
         else:
@@ -49,7 +50,7 @@ class ScaleToMean(BaseTransform):
         return results
 
 
-def gain_to_mean(image: np.ndarray, mean: float, lost_sums: Union[float, Sequence[float]] = 0.) -> np.ndarray:
+def gain_to_mean(image: np.ndarray, mean: float, lost_sums: float | Sequence[float] = 0.0) -> np.ndarray:
     """Factors (3, ), float32, that bring the channels of a whole frame to a mean; 0 for one of zeros.
 
     Args:
@@ -80,8 +81,8 @@ class AntiAlias(BaseTransform):
     It samples bilinearly: where the crop shrinks s times, only some 2 x 2 of s x s pixels reach
     the network. Well lit, the others tell little more; in the dark they hold most of the
     photons. This blurs the region that will be sampled with a Gaussian of
-    ``sigma * sqrt(s^2 - 1)`` pixels, which leaves the rest zero, and does nothing where s <= 1. Neither the paper nor its
-    code does so. It belongs after every step that changes the person's box.
+    ``sigma * sqrt(s^2 - 1)`` pixels, which leaves the rest zero, and does nothing where s <= 1. Neither the paper nor
+    its code does so. It belongs after every step that changes the person's box.
 
     Required keys: ``img``, (H, W, 3); ``bbox_center``, ``bbox_scale``, ``bbox_rotation`` (if
     any). Modified key: ``img``, float32 if blurred.
@@ -95,7 +96,7 @@ class AntiAlias(BaseTransform):
         KeyError: If the sample has no ``bbox_center`` yet.
     """
 
-    def __init__(self, input_size: Tuple[int, int], sigma: float = 0.5) -> None:
+    def __init__(self, input_size: tuple[int, int], sigma: float = 0.5) -> None:
         if not sigma > 0:
             raise ValueError(f'AntiAlias takes a positive sigma, got {sigma}')
         self.crop, self.sigma = TopdownAffine(input_size), sigma
@@ -111,7 +112,7 @@ class AntiAlias(BaseTransform):
         return results
 
 
-def sampled_region(results: dict, crop: BaseTransform) -> Tuple[slice, slice]:
+def sampled_region(results: dict, crop: BaseTransform) -> tuple[slice, slice]:
     """Rows and columns of the image that a crop can sample, cut at the frame.
 
     Args:
@@ -128,13 +129,13 @@ def sampled_region(results: dict, crop: BaseTransform) -> Tuple[slice, slice]:
     return cut_at_frame(corners, results['img'])
 
 
-def cut_at_frame(corners: np.ndarray, image: np.ndarray) -> Tuple[slice, slice]:
+def cut_at_frame(corners: np.ndarray, image: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns of the image between two corners ((x0, y0), (x1, y1))."""
     (left, top), (right, bottom) = np.clip(corners, 0, image.shape[1::-1]).tolist()
     return slice(top, bottom), slice(left, right)
 
 
-def affine_reach(results: dict, crop: TopdownAffine, turns: Optional[np.ndarray] = None) -> np.ndarray:
+def affine_reach(results: dict, crop: TopdownAffine, turns: np.ndarray | None = None) -> np.ndarray:
     """Corners ((x0, y0), (x1, y1)), in pixels of the image, of what a ``TopdownAffine`` can sample.
 
     Args:
@@ -145,7 +146,7 @@ def affine_reach(results: dict, crop: TopdownAffine, turns: Optional[np.ndarray]
     """
     box = affine_box(results, crop)
     if turns is None:
-        turns = np.deg2rad(results.get('bbox_rotation', [0.])[0]).repeat(2)
+        turns = np.deg2rad(results.get('bbox_rotation', [0.0])[0]).repeat(2)
     extent = np.abs(np.cos(turns)) * box + np.abs(np.sin(turns)) * box[::-1]
     reach = extent / 2 + 2 + 2 * box[0] / crop.input_size[0]
     center = results['bbox_center'][0]
@@ -155,8 +156,7 @@ def affine_reach(results: dict, crop: TopdownAffine, turns: Optional[np.ndarray]
 def affine_box(results: dict, crop: TopdownAffine) -> np.ndarray:
     """Width and height, in pixels of the image, of what becomes the network's input."""
     if 'bbox_scale' not in results:
-        raise KeyError('there is no bbox_scale yet: this step belongs after GetBBoxCenterScale and '
-                       'RandomBBoxTransform')
+        raise KeyError('there is no bbox_scale yet: this step belongs after GetBBoxCenterScale and RandomBBoxTransform')
     width, height = crop.input_size
     return crop._fix_aspect_ratio(results['bbox_scale'], aspect_ratio=width / height)[0]
 
@@ -185,18 +185,22 @@ class ThinPhotons(BaseTransform):
             positive, or an image is not uint8.
     """
 
-    def __init__(self, keep: Tuple[float, float] = (0.1, 0.5), prob: float = 0.5, person: bool = True,
-                 scale: float = 1.5) -> None:
+    def __init__(
+        self, keep: tuple[float, float] = (0.1, 0.5), prob: float = 0.5, person: bool = True, scale: float = 1.5
+    ) -> None:
         if len(keep) != 2 or not 0 < keep[0] <= keep[1] <= 1 or not 0 <= prob <= 1 or not scale > 0:
-            raise ValueError('ThinPhotons takes keep = (low, high) with 0 < low <= high <= 1, a probability and '
-                             f'a positive scale, got keep={keep}, prob={prob}, scale={scale}')
+            raise ValueError(
+                'ThinPhotons takes keep = (low, high) with 0 < low <= high <= 1, a probability and '
+                f'a positive scale, got keep={keep}, prob={prob}, scale={scale}'
+            )
         self.keep, self.prob, self.person, self.scale = tuple(keep), prob, person, scale
 
     def transform(self, results: dict) -> dict:
         image = results['img']
         if image.dtype != np.uint8:
-            raise ValueError(f'ThinPhotons counts photons of a uint8 image, got {image.dtype}: put it before '
-                             'ScaleToMean')
+            raise ValueError(
+                f'ThinPhotons counts photons of a uint8 image, got {image.dtype}: put it before ScaleToMean'
+            )
         if np.random.rand() >= self.prob:
             return results
         thinned = image.copy()

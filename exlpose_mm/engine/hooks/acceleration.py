@@ -1,7 +1,8 @@
 """What makes training faster, or possible, on a device."""
+
 import ctypes
+from collections.abc import Callable
 from functools import wraps
-from typing import Callable
 
 import torch
 from mmengine.hooks import Hook

@@ -1,9 +1,10 @@
 """Checkpoints that are complete or not there, whenever the process is killed or the disk is full."""
+
 import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
-from typing import Iterable, Iterator, List, Union
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
@@ -21,7 +22,7 @@ class ReplacingBackend(LocalBackend):
         CheckpointError: If it cannot be written; what had the name before is untouched.
     """
 
-    def put(self, obj: bytes, filepath: Union[str, Path]) -> None:
+    def put(self, obj: bytes, filepath: str | Path) -> None:
         with replacing(Path(filepath)) as temporary, open(temporary, 'wb') as file:
             file.write(obj)
             file.flush()
@@ -69,9 +70,15 @@ class SafeCheckpointHook(CheckpointHook):
         self.last_ckpt = self._path(step)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
         runner.save_checkpoint(
-            self.out_dir, self.filename_tmpl.format(step), save_optimizer=self.save_optimizer,
-            save_param_scheduler=self.save_param_scheduler, meta=meta, by_epoch=self.by_epoch,
-            backend_args=self.backend_args, **self.args)
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
         if is_main_process():
             with replacing(Path(runner.work_dir, 'last_checkpoint')) as file:
                 file.write_text(self.last_ckpt, encoding='utf-8')
@@ -91,7 +98,7 @@ class SafeCheckpointHook(CheckpointHook):
         best = [getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()]
         self._remove(path for path in previous if path not in best)
 
-    def _keep(self, runner: Runner, step: int) -> List[str]:
+    def _keep(self, runner: Runner, step: int) -> list[str]:
         """Note that a checkpoint is kept; return those that then are no longer."""
         if self.max_keep_ckpts <= 0 or step in self.keep_ckpt_ids:
             return []

@@ -1,6 +1,6 @@
 """Whether a checkpoint is of the model, before training or testing."""
+
 import os.path as osp
-from typing import List
 
 import torch
 from mmengine.hooks import Hook
@@ -28,11 +28,13 @@ class CheckpointFitHook(Hook):
     def before_run(self, runner: Runner) -> None:
         path = runner._load_from
         if path and '://' not in str(path) and not osp.isfile(path):
-            raise CheckpointError(f'there is no checkpoint {path} (of `load_from`, or given to test): train the config '
-                                  'that writes it, or name another')
+            raise CheckpointError(
+                f'there is no checkpoint {path} (of `load_from`, or given to test): train the config '
+                'that writes it, or name another'
+            )
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         backbone = getattr(model, 'backbone', None)
-        self._fresh: List[torch.Tensor] = []
+        self._fresh: list[torch.Tensor] = []
         cfg = getattr(backbone, 'init_cfg', None)
         if isinstance(cfg, dict) and cfg['type'] == 'Pretrained' and not model.is_init:
             self._backbone = backbone
@@ -40,9 +42,11 @@ class CheckpointFitHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         if self._fresh and all(map(torch.equal, self._fresh, self._backbone.parameters())):
-            raise CheckpointError(f'{self._backbone.init_cfg["checkpoint"]} has no weights for this '
-                                  f'{type(self._backbone).__name__}: all would be random; choose the checkpoint of '
-                                  'such a backbone, by `pretrained` or `init_cfg`, and its `prefix`')
+            raise CheckpointError(
+                f'{self._backbone.init_cfg["checkpoint"]} has no weights for this '
+                f'{type(self._backbone).__name__}: all would be random; choose the checkpoint of '
+                'such a backbone, by `pretrained` or `init_cfg`, and its `prefix`'
+            )
         self._fresh = []
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

@@ -1,7 +1,9 @@
 """Training hooks."""
+
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
-from typing import Callable, List, NamedTuple, Optional, Sequence, Union
+from typing import NamedTuple
 
 import torch
 from mmengine.dist import all_reduce
@@ -23,6 +25,7 @@ class _NotFinite(Exception):
 
 class _Iteration(NamedTuple):
     """What a step of the optimiser learns from: one, or several whose gradients are accumulated."""
+
     number: int
     loss: torch.Tensor
     images: Sequence[str]
@@ -65,8 +68,8 @@ class FiniteLossHook(Hook):
             raise ValueError(f"FiniteLossHook can 'stop' or 'skip', not {action!r}")
         self.patience = 0 if action == 'stop' else patience
         self.skipped, self._in_a_row = 0, 0
-        self._images: List[str] = []
-        self._iterations: List[_Iteration] = []
+        self._images: list[str] = []
+        self._iterations: list[_Iteration] = []
 
     def before_train(self, runner: Runner) -> None:
         wrapper = runner.optim_wrapper
@@ -81,7 +84,7 @@ class FiniteLossHook(Hook):
         self._guard.remove()
         runner.optim_wrapper.__dict__.pop('update_params', None)  # the class' own is there again
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         samples = (data_batch or {}).get('data_samples', [])
         self._images = [sample.get(key) for sample in samples for key in ('img_path', 'well_lit_path') if key in sample]
         if self._statistics and not self._iterations:
@@ -119,7 +122,7 @@ class FiniteLossHook(Hook):
         else:
             self._leave_out(runner, iterations)
 
-    def _leave_out(self, runner: Runner, iterations: List[_Iteration]) -> None:
+    def _leave_out(self, runner: Runner, iterations: list[_Iteration]) -> None:
         self.skipped, self._in_a_row = self.skipped + 1, self._in_a_row + 1
         if self._statistics:
             torch._foreach_copy_(self._statistics, self._kept)
@@ -139,7 +142,7 @@ def _is_scaled(wrapper: OptimWrapper) -> bool:
     return scaler is not None and scaler.is_enabled()
 
 
-def _gradients_are_finite(wrapper: OptimWrapper) -> Union[bool, torch.Tensor]:
+def _gradients_are_finite(wrapper: OptimWrapper) -> bool | torch.Tensor:
     """On the device, unless the host knows already."""
     grads = [p.grad for group in wrapper.optimizer.param_groups for p in group['params'] if p.grad is not None]
     if not grads:
@@ -149,34 +152,16 @@ def _gradients_are_finite(wrapper: OptimWrapper) -> Union[bool, torch.Tensor]:
     return torch.stack(torch._foreach_norm(grads)).isfinite().all()
 
 
-def _describe(iterations: List[_Iteration], by_loss: bool) -> str:
-    numbers, losses = (', '.join(map(str, values)) for values in (
-        [iteration.number for iteration in iterations], [iteration.loss.item() for iteration in iterations]))
+def _describe(iterations: list[_Iteration], by_loss: bool) -> str:
+    numbers, losses = (
+        ', '.join(map(str, values))
+        for values in (
+            [iteration.number for iteration in iterations],
+            [iteration.loss.item() for iteration in iterations],
+        )
+    )
     gradients = '' if by_loss else ', but its gradients are not finite'
     images = ', '.join(str(image) for iteration in iterations for image in iteration.images)
-    return (f'iteration {numbers}: the loss is {losses}{gradients}, here or in another process; '
-            f'its images here: {images}')
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
+    return (
+        f'iteration {numbers}: the loss is {losses}{gradients}, here or in another process; its images here: {images}'
+    )

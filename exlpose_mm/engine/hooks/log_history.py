@@ -1,5 +1,4 @@
 """A log that does not grow without end."""
-from typing import Optional
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -20,7 +19,8 @@ class LogHistoryHook(Hook):
     def __init__(self, keep: int = 10000) -> None:
         self.keep = keep
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         for history in runner.message_hub.log_scalars.values():
             history.max_length = self.keep

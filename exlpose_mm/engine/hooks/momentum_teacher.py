@@ -1,5 +1,4 @@
 """The momentum teacher follows the network."""
-from typing import Dict, Optional
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -41,8 +40,9 @@ class MomentumTeacherHook(Hook):
     def after_train(self, runner: Runner) -> None:
         self._steps.remove()
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None,
-                         outputs: Optional[dict] = None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         if self._steps.happened():
             model = self._model(runner)
             model.momentum_teacher.update(model.network)
@@ -50,13 +50,13 @@ class MomentumTeacherHook(Hook):
     def before_val_epoch(self, runner: Runner) -> None:
         self._swap(runner)
 
-    def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._swap(runner)
 
     def before_test_epoch(self, runner: Runner) -> None:
         self._swap(runner)
 
-    def after_test_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._swap(runner)
 
     def _swap(self, runner: Runner) -> None:
@@ -64,8 +64,10 @@ class MomentumTeacherHook(Hook):
             return
         model = self._model(runner)
         if model.momentum_teacher.updates == 0:
-            raise ValueError('MomentumTeacherHook(evaluate=True): this momentum teacher was never trained; use a '
-                             'checkpoint that has one, or evaluate=False')
+            raise ValueError(
+                'MomentumTeacherHook(evaluate=True): this momentum teacher was never trained; use a '
+                'checkpoint that has one, or evaluate=False'
+            )
         average = model.momentum_teacher.network.state_dict()
         for name, tensor in model.network.state_dict().items():
             kept = tensor.clone()
@@ -76,6 +78,8 @@ class MomentumTeacherHook(Hook):
     def _model(runner: Runner):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if getattr(model, 'momentum_teacher', None) is None:
-            raise ValueError('MomentumTeacherHook found no momentum teacher: give the DualTeacherHead a '
-                             'momentum_teacher, or leave the hook out')
+            raise ValueError(
+                'MomentumTeacherHook found no momentum teacher: give the DualTeacherHead a '
+                'momentum_teacher, or leave the hook out'
+            )
         return model

@@ -1,6 +1,6 @@
 """Random numbers that belong to an iteration, not to a process; see :mod:`exlpose_mm.datasets.samplers`."""
+
 import os
-from typing import Optional
 
 import torch
 from mmengine.hooks import Hook
@@ -27,7 +27,7 @@ class ReseedHook(Hook):
         if torch.are_deterministic_algorithms_enabled():
             os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         torch_seed = seed_generators(runner.seed, runner.iter)
         if torch.cuda.is_initialized():
             torch.cuda.manual_seed_all(torch_seed)

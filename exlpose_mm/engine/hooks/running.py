@@ -1,9 +1,9 @@
 """Trainings that learn something, are alone in their folder, resume from what is whole, and leave no worker behind."""
+
 import os
 import re
 import zipfile
 from pathlib import Path
-from typing import Dict, List, Optional
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
@@ -44,12 +44,14 @@ class LearningHook(Hook):
     def before_train(self, runner: Runner) -> None:
         loader = runner.train_dataloader
         if hasattr(loader, '__len__') and not len(loader):
-            raise TrainingError(f'{len(loader.dataset)} samples make no batch of {_batch_size(loader)} that is full, '
-                                'and drop_last leaves out any other: nothing would be learned; use a smaller '
-                                'batch_size or drop_last=False')
+            raise TrainingError(
+                f'{len(loader.dataset)} samples make no batch of {_batch_size(loader)} that is full, '
+                'and drop_last leaves out any other: nothing would be learned; use a smaller '
+                'batch_size or drop_last=False'
+            )
         self._watches = runner._resume
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Optional[dict] = None) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if not self._watches:
             return
         schedules = _schedules(runner)
@@ -62,14 +64,15 @@ class LearningHook(Hook):
                 f'The schedule of the learning rate has ended with {max(rates):.2g} of what it was at first, the '
                 f'training has not: from iteration {runner.iter + 1} to {runner.max_iters} next to nothing is learned. '
                 'A resumed run goes on with the schedule of its checkpoint; to train longer, start anew with '
-                'load_from=CHECKPOINT')
+                'load_from=CHECKPOINT'
+            )
 
 
-def _batch_size(loader) -> Optional[int]:
+def _batch_size(loader) -> int | None:
     return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
 
 
-def _schedules(runner: Runner) -> List[_ParamScheduler]:
+def _schedules(runner: Runner) -> list[_ParamScheduler]:
     found = runner.param_schedulers or []
     return sum(found.values(), []) if isinstance(found, dict) else list(found)
 
@@ -96,14 +99,16 @@ class WorkDirHook(Hook):
         if runner._resume and runner._load_from is None:
             runner._load_from = newest_checkpoint(runner.work_dir)
         elif runner._resume and os.path.isfile(runner._load_from) and not is_whole(Path(runner._load_from)):
-            raise CheckpointError(f'{runner._load_from} is cut off; the newest whole checkpoint of its folder is '
-                                  f'{newest_checkpoint(os.path.dirname(runner._load_from))}')
+            raise CheckpointError(
+                f'{runner._load_from} is cut off; the newest whole checkpoint of its folder is '
+                f'{newest_checkpoint(os.path.dirname(runner._load_from))}'
+            )
 
     def after_run(self, runner: Runner) -> None:
         _unlock(Path(runner.work_dir))
 
 
-def newest_checkpoint(folder: str) -> Optional[str]:
+def newest_checkpoint(folder: str) -> str | None:
     """The checkpoint of the most epochs or iterations in a work dir that is whole; None if there is none at all.
 
     If the folder has none, but its ``last_checkpoint`` names one elsewhere, it is that.
@@ -118,8 +123,10 @@ def newest_checkpoint(folder: str) -> Optional[str]:
     paths = sorted(found, key=found.get, reverse=True) or [Path(named)] * bool(named)
     whole = next(filter(is_whole, paths), None)
     if paths and whole is None:
-        raise CheckpointError(f'no checkpoint to resume from: {", ".join(map(str, paths))} cannot be read as a whole; '
-                              f'copy one into {folder}, or train into another folder')
+        raise CheckpointError(
+            f'no checkpoint to resume from: {", ".join(map(str, paths))} cannot be read as a whole; '
+            f'copy one into {folder}, or train into another folder'
+        )
     return whole and str(whole)
 
 
@@ -131,7 +138,7 @@ def is_whole(path: Path) -> bool:
         return file.read(2) != b'PK' or zipfile.is_zipfile(path)
 
 
-_LOCKS: Dict[str, int] = {}
+_LOCKS: dict[str, int] = {}
 
 
 def _lock(folder: Path) -> None:
@@ -145,8 +152,10 @@ def _lock(folder: Path) -> None:
     except BlockingIOError as error:
         owner = os.read(file, 20).decode()
         os.close(file)
-        raise TrainingError(f'process {owner} is training into {folder}: its checkpoints and yours would overwrite '
-                            'each other; choose another work_dir') from error
+        raise TrainingError(
+            f'process {owner} is training into {folder}: its checkpoints and yours would overwrite '
+            'each other; choose another work_dir'
+        ) from error
     except OSError:  # a file system without locks
         os.close(file)
         return

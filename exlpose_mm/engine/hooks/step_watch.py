@@ -1,5 +1,4 @@
 """Whether an optimiser did step."""
-from typing import List, Optional
 
 import torch
 from mmengine.optim import OptimWrapper
@@ -18,10 +17,12 @@ class StepWatch:
     def __init__(self, wrapper: OptimWrapper) -> None:
         optimizer = getattr(wrapper, 'optimizer', None)
         if not isinstance(optimizer, torch.optim.Optimizer):
-            raise TypeError(f'FiniteLossHook and MomentumTeacherHook follow one optimiser of torch, but that of '
-                            f'{type(wrapper).__name__} is {optimizer!r}: use an OptimWrapper or AmpOptimWrapper, or '
-                            'leave the hooks out')
-        self._overflows: List[Optional[torch.Tensor]] = []
+            raise TypeError(
+                f'FiniteLossHook and MomentumTeacherHook follow one optimiser of torch, but that of '
+                f'{type(wrapper).__name__} is {optimizer!r}: use an OptimWrapper or AmpOptimWrapper, or '
+                'leave the hooks out'
+            )
+        self._overflows: list[torch.Tensor | None] = []
         self._handle = optimizer.register_step_post_hook(self._note)
 
     def _note(self, optimizer: torch.optim.Optimizer, *_) -> None:

@@ -1,5 +1,4 @@
 """Validation before training, to see what it added."""
-from typing import Dict, List, Optional
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -18,19 +17,22 @@ class InitialValHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self.history: List[Dict[str, float]] = []
+        self.history: list[dict[str, float]] = []
 
     def before_train(self, runner: Runner) -> None:
         runner.logger.info('Validation of the untrained model')
         runner.val_loop.run()
         runner.model.train()
 
-    def after_val_epoch(self, runner: Runner, metrics: Optional[Dict[str, float]] = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self.history.append(dict(metrics or {}))
 
     def after_train(self, runner: Runner) -> None:
         first, last = self.history[0], self.history[-1]
-        lines = [f'{key:<10}{100 * first[key]:>10.1f}{100 * last[key]:>10.1f}'
-                 for key in first if key.endswith(('/AP', '/OKS'))]
+        lines = [
+            f'{key:<10}{100 * first[key]:>10.1f}{100 * last[key]:>10.1f}'
+            for key in first
+            if key.endswith(('/AP', '/OKS'))
+        ]
         header = f'{"percent":<10}{"untrained":>10}{"trained":>10}'
         runner.logger.info('\n'.join(['What training added', header, *lines]))

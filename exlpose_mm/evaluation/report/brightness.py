@@ -1,6 +1,7 @@
 """How a person's brightness relates to the error."""
+
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Tuple
 
 import numpy as np
 from scipy.stats import rankdata
@@ -22,6 +23,7 @@ class Bins:
         oks, low, high (np.ndarray): (B,) mean OKS, and its 95 % interval over people (1.96 standard errors).
         count (np.ndarray): (B,) people.
     """
+
     brightness: np.ndarray
     oks: np.ndarray
     low: np.ndarray
@@ -29,7 +31,7 @@ class Bins:
     count: np.ndarray
 
 
-def bins_of(brightness: np.ndarray, oks: np.ndarray, bins: int = 8) -> Optional[Bins]:
+def bins_of(brightness: np.ndarray, oks: np.ndarray, bins: int = 8) -> Bins | None:
     """Bin people (P,) by brightness; fewer bins where they would hold under 20, None where that leaves none."""
     bins = min(bins, len(oks) // PEOPLE_A_BIN)
     if not bins:
@@ -37,8 +39,13 @@ def bins_of(brightness: np.ndarray, oks: np.ndarray, bins: int = 8) -> Optional[
     parts = np.array_split(np.argsort(brightness, kind='stable'), bins)
     means = np.array([oks[part].mean() for part in parts])
     reach = np.array([1.96 * oks[part].std(ddof=1) / np.sqrt(len(part)) for part in parts])
-    return Bins(np.array([np.median(brightness[part]) for part in parts]), means,
-                np.maximum(means - reach, 0), np.minimum(means + reach, 1), np.array([len(part) for part in parts]))
+    return Bins(
+        np.array([np.median(brightness[part]) for part in parts]),
+        means,
+        np.maximum(means - reach, 0),
+        np.minimum(means + reach, 1),
+        np.array([len(part) for part in parts]),
+    )
 
 
 def rank_correlation(brightness: np.ndarray, oks: np.ndarray) -> float:
@@ -48,7 +55,7 @@ def rank_correlation(brightness: np.ndarray, oks: np.ndarray) -> float:
     return float(np.corrcoef(rankdata(brightness), rankdata(oks))[0, 1])
 
 
-def correlations(split: np.ndarray, brightness: np.ndarray, oks: np.ndarray) -> Dict[str, float]:
+def correlations(split: np.ndarray, brightness: np.ndarray, oks: np.ndarray) -> dict[str, float]:
     """Rank correlation of all people, under the key ``'all'``, and of each split's."""
     parts = {'all': np.full(len(oks), True), **{str(name): split == name for name in np.unique(split)}}
     return {name: rank_correlation(brightness[own], oks[own]) for name, own in parts.items()}
@@ -64,14 +71,14 @@ class Brightness:
         frames (int): Frames with people under low light.
         problems (list[str]): Why a frame could not be read.
     """
-    values: Dict[str, np.ndarray]
+
+    values: dict[str, np.ndarray]
     read: int
     frames: int
-    problems: List[str]
+    problems: list[str]
 
 
-def measure(people: Dict[str, People], frames: Frames, limit: int,
-            progress: Optional[Callable] = None) -> Brightness:
+def measure(people: dict[str, People], frames: Frames, limit: int, progress: Callable | None = None) -> Brightness:
     """Measure people's brightness: the mean of the dark frame in the annotated box.
 
     Args:
@@ -80,7 +87,7 @@ def measure(people: Dict[str, People], frames: Frames, limit: int,
         limit (int): Frames to read at most, spread evenly over them all.
         progress (Callable, optional): A class like :class:`mmengine.utils.ProgressBar`.
     """
-    owners: Dict[tuple, List[Tuple[str, int]]] = {}
+    owners: dict[tuple, list[tuple[str, int]]] = {}
     for name, own in people.items():
         for index in np.flatnonzero(own.lighting == 'low_light'):
             owners.setdefault((str(own.split[index]), *frames.key(own, index)), []).append((name, index))

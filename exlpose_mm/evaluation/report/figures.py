@@ -1,7 +1,8 @@
 """Plots as inline SVG that take the page's ink and colours, so that they suit a light and a dark one."""
+
 import re
+from collections.abc import Callable, Sequence
 from io import StringIO
-from typing import Callable, Dict, Sequence, Tuple
 
 import matplotlib
 import numpy as np
@@ -18,11 +19,18 @@ SERIES = tuple(f'#0{number}0f0e' for number in range(1, 9))
 """Stand-ins, which become CSS variables: matplotlib knows no such colour."""
 
 STYLE = {
-    'svg.fonttype': 'none', 'text.parse_math': False, 'font.size': 10, 'axes.spines.top': False,
-    'axes.spines.right': False, 'lines.linewidth': 1.6, 'lines.markersize': 5,
+    'svg.fonttype': 'none',
+    'text.parse_math': False,
+    'font.size': 10,
+    'axes.spines.top': False,
+    'axes.spines.right': False,
+    'lines.linewidth': 1.6,
+    'lines.markersize': 5,
     'axes.prop_cycle': matplotlib.cycler(color=SERIES),
-    **dict.fromkeys(('text.color', 'axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'grid.color'),
-                    INK)}
+    **dict.fromkeys(
+        ('text.color', 'axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'grid.color'), INK
+    ),
+}
 
 
 def ap_plot(comparison: Comparison) -> Markup:
@@ -30,8 +38,9 @@ def ap_plot(comparison: Comparison) -> Markup:
     return _figure('ap', comparison.draw, (5.0, 3.4))
 
 
-def loss_plot(key: str, curves: Dict[int, Sequence[Tuple[int, float]]]) -> Markup:
+def loss_plot(key: str, curves: dict[int, Sequence[tuple[int, float]]]) -> Markup:
     """One loss of several trainings: iteration and value, by the number of the result."""
+
     def draw(axes: Axes) -> None:
         for number, points in curves.items():
             steps, values = np.transpose(points)
@@ -43,8 +52,9 @@ def loss_plot(key: str, curves: Dict[int, Sequence[Tuple[int, float]]]) -> Marku
     return _figure(f'loss {key}', draw, (4.2, 2.6))
 
 
-def brightness_plot(bins: Dict[int, Bins]) -> Markup:
+def brightness_plot(bins: dict[int, Bins]) -> Markup:
     """Mean OKS against brightness in the box, by the number of the result."""
+
     def draw(axes: Axes) -> None:
         for number, found in bins.items():
             places = np.maximum(found.brightness, DARKEST)
@@ -74,6 +84,7 @@ def marker(number: int) -> str:
 
 def legend_mark(number: int) -> Markup:
     """The line and marker of a result, for a legend in HTML."""
+
     def draw(axes: Axes) -> None:
         axes.plot([0, 1, 2], [0, 0, 0], color=color(number), marker=marker(number), markevery=[1])
         axes.set_axis_off()
@@ -81,22 +92,28 @@ def legend_mark(number: int) -> Markup:
     return _figure(f'mark {number}', draw, (0.36, 0.16))
 
 
-def _figure(name: str, draw: Callable[[Axes], None], inches: Tuple[float, float]) -> Markup:
+def _figure(name: str, draw: Callable[[Axes], None], inches: tuple[float, float]) -> Markup:
     """Draw on axes of their own; the SVG without what only a file of its own needs."""
     with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
         figure = Figure(figsize=inches, layout='constrained')
         figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
         draw(figure.add_subplot())
         text = StringIO()
-        figure.savefig(text, format='svg', transparent=True,
-                       metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type')))
+        figure.savefig(
+            text, format='svg', transparent=True, metadata=dict.fromkeys(('Date', 'Creator', 'Format', 'Type'))
+        )
     svg = text.getvalue()
-    svg = svg[svg.index('<svg'):]
-    svg = re.sub(r'<metadata>.*?</metadata>|<style type="text/css">.*?</style>| xmlns(:xlink)?="[^"]*"', '', svg,
-                 flags=re.S)
+    svg = svg[svg.index('<svg') :]
+    svg = re.sub(
+        r'<metadata>.*?</metadata>|<style type="text/css">.*?</style>| xmlns(:xlink)?="[^"]*"', '', svg, flags=re.S
+    )
     svg = re.sub(r' id="[a-zA-Z0-9.]+_\d+"', '', svg).replace('xlink:href', 'href')
-    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
-                 rf'<svg \1 aria-hidden="true" style="width: {96 * inches[0]:.0f}px">', svg, count=1)
+    svg = re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        rf'<svg \1 aria-hidden="true" style="width: {96 * inches[0]:.0f}px">',
+        svg,
+        count=1,
+    )
     svg = svg.replace(INK, 'currentColor')
     for number, stand_in in enumerate(SERIES, 1):
         svg = svg.replace(stand_in, f'var(--series-{number})')

@@ -1,10 +1,11 @@
 """What the page says, and its HTML."""
+
 from __future__ import annotations
 
 import os
 import os.path as osp
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -36,9 +37,10 @@ class Options:
         frames (int): Dark frames to read at most for people's brightness.
         resamples, seed (int): As for :class:`~exlpose_mm.evaluation.comparison.Comparison`.
     """
+
     title: str = 'Poses in the dark'
-    baseline: Optional[str] = None
-    data_root: Optional[str] = None
+    baseline: str | None = None
+    data_root: str | None = None
     failures: int = 12
     frames: int = 400
     resamples: int = 1000
@@ -50,8 +52,9 @@ class Options:
                 raise ReportError(f'{name} is {getattr(self, name)}; give 0 for none, or more')
 
 
-def write_report(sources: Sequence[str], out: str, options: Options = Options(),
-                 progress: Optional[Callable] = None) -> None:
+def write_report(
+    sources: Sequence[str], out: str, options: Options = Options(), progress: Callable | None = None
+) -> None:
     """Write one HTML file that shows test results and loads nothing.
 
     Args:
@@ -67,18 +70,27 @@ def write_report(sources: Sequence[str], out: str, options: Options = Options(),
     """
     results = read_results(sources)
     comparison = Comparison(results, options.baseline, options.resamples, options.seed)
-    paths: Dict[str, List[str]] = {}
+    paths: dict[str, list[str]] = {}
     for name, _, path in map(parse_source, sources):
         paths.setdefault(name, []).append(path)
     people = {name: result.people for name, result in results.items() if result.people is not None}
     frames = Frames(options.data_root)
     numbers = {name: number for number, name in enumerate(results)}
-    page = _environment().get_template('page.html').render(
-        options=options, panel_size=PANEL, models=_models(results, paths), ap=_ap(comparison),
-        losses=_losses(paths, numbers), joints=_joints(people),
-        brightness=_brightness(people, numbers, measure(people, frames, options.frames, progress)),
-        failures={name: _failures(own, frames, options.failures) for name, own in people.items()},
-        without_people=[name for name in results if name not in people])
+    page = (
+        _environment()
+        .get_template('page.html')
+        .render(
+            options=options,
+            panel_size=PANEL,
+            models=_models(results, paths),
+            ap=_ap(comparison),
+            losses=_losses(paths, numbers),
+            joints=_joints(people),
+            brightness=_brightness(people, numbers, measure(people, frames, options.frames, progress)),
+            failures={name: _failures(own, frames, options.failures) for name, own in people.items()},
+            without_people=[name for name in results if name not in people],
+        )
+    )
     os.makedirs(osp.dirname(osp.abspath(out)), exist_ok=True)
     with open(out, 'w', encoding='utf-8') as file:
         file.write(page)
@@ -86,10 +98,16 @@ def write_report(sources: Sequence[str], out: str, options: Options = Options(),
 
 def _environment() -> jinja2.Environment:
     """Jinja2 that escapes all but :class:`markupsafe.Markup`."""
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(osp.dirname(__file__)), autoescape=True,
-                              undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(osp.dirname(__file__)),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters.update(
-        percent=_percent, signed=_signed, number=_number, spaced=lambda name: str(name).replace('_', ' '))
+        percent=_percent, signed=_signed, number=_number, spaced=lambda name: str(name).replace('_', ' ')
+    )
     return environment
 
 
@@ -106,30 +124,54 @@ def _number(value: float) -> str:
     return '–' if np.isnan(value) else f'{value:.0f}' if abs(value) >= 10 else f'{value:.2g}'
 
 
-def _models(results: Dict[str, Results], paths: Dict[str, List[str]]) -> List[dict]:
-    return [dict(name=name, mark=figures.legend_mark(number), paths=paths[name], boxes=result.boxes,
-                 people=None if result.people is None else len(result.people), cells=result.cells())
-            for number, (name, result) in enumerate(results.items())]
+def _models(results: dict[str, Results], paths: dict[str, list[str]]) -> list[dict]:
+    return [
+        dict(
+            name=name,
+            mark=figures.legend_mark(number),
+            paths=paths[name],
+            boxes=result.boxes,
+            people=None if result.people is None else len(result.people),
+            cells=result.cells(),
+        )
+        for number, (name, result) in enumerate(results.items())
+    ]
 
 
 def _ap(comparison: Comparison) -> dict:
     rows, others = comparison.rows, [name for name in comparison.results if name != comparison.baseline]
-    cells = {name: [dict(ap=comparison.ap(name, row), interval=comparison.interval(name, row),
-                         best=comparison.is_best(name, row)) for row in rows]
-             for name in comparison.results}
-    differences = {} if comparison.baseline is None else {
-        name: [comparison.difference(name, row) for row in rows] for name in others}
+    cells = {
+        name: [
+            dict(
+                ap=comparison.ap(name, row), interval=comparison.interval(name, row), best=comparison.is_best(name, row)
+            )
+            for row in rows
+        ]
+        for name in comparison.results
+    }
+    differences = (
+        {}
+        if comparison.baseline is None
+        else {name: [comparison.difference(name, row) for row in rows] for name in others}
+    )
     return dict(plot=figures.ap_plot(comparison), rows=rows, cells=cells, differences=differences)
 
 
-def _losses(paths: Dict[str, List[str]], numbers: Dict[str, int]) -> dict:
+def _losses(paths: dict[str, list[str]], numbers: dict[str, int]) -> dict:
     logs = {name: _joined(own) for name, own in paths.items()}
     keys = ordered((key for log in logs.values() for key in log.curves), ['loss'])
-    plots = {key: figures.loss_plot(key, {numbers[name]: log.curves[key] for name, log in logs.items()
-                                          if key in log.curves}) for key in keys}
+    plots = {
+        key: figures.loss_plot(key, {numbers[name]: log.curves[key] for name, log in logs.items() if key in log.curves})
+        for key in keys
+    }
     last = {name: {key: points[-1] for key, points in log.curves.items()} for name, log in logs.items() if log.curves}
-    return dict(plots=plots, last=last, terms=keys, missing=[name for name, log in logs.items() if not log.curves],
-                damaged={name: log.damaged for name, log in logs.items() if log.damaged})
+    return dict(
+        plots=plots,
+        last=last,
+        terms=keys,
+        missing=[name for name, log in logs.items() if not log.curves],
+        damaged={name: log.damaged for name, log in logs.items() if log.damaged},
+    )
 
 
 def _joined(paths: Sequence[str]) -> Losses:
@@ -138,11 +180,12 @@ def _joined(paths: Sequence[str]) -> Losses:
     return next((log for log in logs if log.curves), logs[0])
 
 
-def _joints(people: Dict[str, People]) -> dict:
+def _joints(people: dict[str, People]) -> dict:
     tables = {name: _joint_table(own) for name, own in people.items()}
-    every = [value for table in tables.values() for row in table['rows'].values() for value in row
-             if np.isfinite(value)]
-    return dict(tables=tables, largest=max(every, default=0.) or 1.)
+    every = [
+        value for table in tables.values() for row in table['rows'].values() for value in row if np.isfinite(value)
+    ]
+    return dict(tables=tables, largest=max(every, default=0.0) or 1.0)
 
 
 def _joint_table(people: People) -> dict:
@@ -158,9 +201,9 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else float('nan')
 
 
-def _brightness(people: Dict[str, People], numbers: Dict[str, int], measured: Brightness) -> dict:
-    bins: Dict[str, Bins] = {}
-    ranks: Dict[str, Dict[str, float]] = {}
+def _brightness(people: dict[str, People], numbers: dict[str, int], measured: Brightness) -> dict:
+    bins: dict[str, Bins] = {}
+    ranks: dict[str, dict[str, float]] = {}
     for name, own in people.items():
         known = ~np.isnan(measured.values[name])
         found = bins_of(measured.values[name][known], own.oks[known])
@@ -169,15 +212,20 @@ def _brightness(people: Dict[str, People], numbers: Dict[str, int], measured: Br
             ranks[name] = correlations(own.split[known], measured.values[name][known], own.oks[known])
     splits = ordered(split for own in ranks.values() for split in own)
     plot = figures.brightness_plot({numbers[name]: found for name, found in bins.items()}) if bins else None
-    return dict(plot=plot, bins=bins, ranks=ranks, splits=['all', *(split for split in splits if split != 'all')],
-                measured=measured)
+    return dict(
+        plot=plot,
+        bins=bins,
+        ranks=ranks,
+        splits=['all', *(split for split in splits if split != 'all')],
+        measured=measured,
+    )
 
 
-def _failures(people: People, frames: Frames, count: int) -> List[dict]:
+def _failures(people: People, frames: Frames, count: int) -> list[dict]:
     """The people of lowest OKS, the worst first; one that was tested in several darknesses once."""
     dark = np.flatnonzero(people.lighting == 'low_light')
     pool = dark if len(dark) else np.arange(len(people))
-    chosen: Dict[tuple, int] = {}
+    chosen: dict[tuple, int] = {}
     for index in pool[np.argsort(np.nan_to_num(people.oks[pool], nan=-1), kind='stable')]:
         if len(chosen) == count:
             break
@@ -188,10 +236,20 @@ def _failures(people: People, frames: Frames, count: int) -> List[dict]:
 def _failure(people: People, index: int, frames: Frames) -> dict:
     errors = people.errors[index]
     worst = int(np.nanargmax(errors))
-    entry = dict(split=str(people.split[index]), oks=float(people.oks[index]), image=str(people.image[index]),
-                 annotation_id=int(people.annotation_id[index]), score=float(people.scores[index].mean()),
-                 labelled=int((~np.isnan(errors)).sum()), joints=len(errors), worst=str(people.joints[worst]),
-                 error=float(errors[worst]), panels=[], brightness=float('nan'), problem='')
+    entry = dict(
+        split=str(people.split[index]),
+        oks=float(people.oks[index]),
+        image=str(people.image[index]),
+        annotation_id=int(people.annotation_id[index]),
+        score=float(people.scores[index].mean()),
+        labelled=int((~np.isnan(errors)).sum()),
+        joints=len(errors),
+        worst=str(people.joints[worst]),
+        error=float(errors[worst]),
+        panels=[],
+        brightness=float('nan'),
+        problem='',
+    )
     try:
         entry['panels'] = frames.panels(people, index)
         entry['brightness'] = mean_in_box(frames.read(people, index), people.box[index])

@@ -1,8 +1,8 @@
 """Loss curves from mmengine's ``vis_data/scalars.json``."""
+
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 
 @dataclass
@@ -14,7 +14,8 @@ class Losses:
             (their sum) first.
         damaged (int): Lines that could not be read, as a run that was killed leaves them.
     """
-    curves: Dict[str, List[Tuple[int, float]]] = field(default_factory=dict)
+
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     damaged: int = 0
 
 
@@ -27,7 +28,7 @@ def read_losses(path: str) -> Losses:
     folder = Path(path)
     folder = folder if folder.is_dir() else folder.parent
     losses = Losses()
-    points: Dict[int, dict] = {}
+    points: dict[int, dict] = {}
     for file in [*folder.glob('vis_data/scalars.json'), *sorted(folder.glob('*/vis_data/scalars.json'))]:
         run, damaged = _read_run(file)
         losses.damaged += damaged
@@ -38,7 +39,7 @@ def read_losses(path: str) -> Losses:
     return losses
 
 
-def _read_run(file: Path) -> Tuple[Dict[int, dict], int]:
+def _read_run(file: Path) -> tuple[dict[int, dict], int]:
     """Losses by iteration, and the number of lines that are no JSON object."""
     points, damaged = {}, 0
     for line in file.read_text(encoding='utf-8', errors='replace').splitlines():

@@ -1,5 +1,6 @@
 """The head of the Cascaded Pyramid Network (CPN)."""
-from typing import List, Sequence, Tuple
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -36,15 +37,14 @@ class OHKMMSELoss(nn.Module):
         ValueError: If ``topk`` is not positive.
     """
 
-    def __init__(self, topk: int = 8, loss_weight: float = 1.) -> None:
+    def __init__(self, topk: int = 8, loss_weight: float = 1.0) -> None:
         super().__init__()
         if topk < 1:
             raise ValueError(f'topk must be positive, got {topk}')
         self.topk = topk
         self.loss_weight = loss_weight
 
-    def forward(self, output: Tensor, target: Tensor,
-                target_weights: Tensor) -> Tensor:
+    def forward(self, output: Tensor, target: Tensor, target_weights: Tensor) -> Tensor:
         """Compute the loss.
 
         Args:
@@ -59,8 +59,7 @@ class OHKMMSELoss(nn.Module):
             ValueError: If there are fewer than ``topk`` joints.
         """
         if output.size(1) < self.topk:
-            raise ValueError(f'OHKMMSELoss keeps topk={self.topk} joints, got '
-                             f'maps of {output.size(1)}')
+            raise ValueError(f'OHKMMSELoss keeps topk={self.topk} joints, got maps of {output.size(1)}')
         errors = F.mse_loss(output, target, reduction='none').mean((2, 3))
         hardest = (errors * target_weights).topk(self.topk, dim=1).values
         return hardest.mean() * self.loss_weight
@@ -68,12 +67,7 @@ class OHKMMSELoss(nn.Module):
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
     """A convolution that keeps the size; CPN's have no bias."""
-    return nn.Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size,
-        padding=kernel_size // 2,
-        bias=False)
+    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
 
 
 def _norm(norm_cfg: ConfigType, channels: int) -> nn.Module:
@@ -96,31 +90,38 @@ class GlobalNet(BaseModule):
         norm_cfg (dict): Config of the norm layers.
     """
 
-    def __init__(self, in_channels: Sequence[int], channels: int,
-                 out_channels: int, out_size: Tuple[int, int],
-                 norm_cfg: ConfigType) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        out_channels: int,
+        out_size: tuple[int, int],
+        norm_cfg: ConfigType,
+    ) -> None:
         super().__init__(init_cfg=dict(type='Kaiming', layer='Conv2d'))
         self.laterals = nn.ModuleList(
-            nn.Sequential(
-                _conv(c, channels, 1), _norm(norm_cfg, channels),
-                nn.ReLU(inplace=True)) for c in in_channels)
+            nn.Sequential(_conv(c, channels, 1), _norm(norm_cfg, channels), nn.ReLU(inplace=True)) for c in in_channels
+        )
         self.upsamples = nn.ModuleList(
-            nn.Sequential(
-                _upsample(scale_factor=2), _conv(channels, channels, 1),
-                _norm(norm_cfg, channels)) for _ in in_channels[1:])
+            nn.Sequential(_upsample(scale_factor=2), _conv(channels, channels, 1), _norm(norm_cfg, channels))
+            for _ in in_channels[1:]
+        )
         self.predict = nn.ModuleList(
             nn.Sequential(
-                _conv(channels, channels, 1), _norm(norm_cfg, channels),
-                nn.ReLU(inplace=True), _conv(channels, out_channels, 3),
-                _upsample(size=out_size), _norm(norm_cfg, out_channels))
-            for _ in in_channels)
+                _conv(channels, channels, 1),
+                _norm(norm_cfg, channels),
+                nn.ReLU(inplace=True),
+                _conv(channels, out_channels, 3),
+                _upsample(size=out_size),
+                _norm(norm_cfg, out_channels),
+            )
+            for _ in in_channels
+        )
 
-    def forward(self,
-                feats: Sequence[Tensor]) -> Tuple[List[Tensor], List[Tensor]]:
+    def forward(self, feats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Return the pyramid's features and maps, both coarse to fine."""
         features = [self.laterals[0](feats[0])]
-        for feat, lateral, upsample in zip(feats[1:], self.laterals[1:],
-                                           self.upsamples):
+        for feat, lateral, upsample in zip(feats[1:], self.laterals[1:], self.upsamples):
             features.append(lateral(feat) + upsample(features[-1]))
         return features, [p(f) for p, f in zip(self.predict, features)]
 
@@ -137,27 +138,22 @@ class RefineNet(BaseModule):
         norm_cfg (dict): Config of the norm layers.
     """
 
-    def __init__(self, num_levels: int, channels: int, out_channels: int,
-                 out_size: Tuple[int, int], norm_cfg: ConfigType) -> None:
+    def __init__(
+        self, num_levels: int, channels: int, out_channels: int, out_size: tuple[int, int], norm_cfg: ConfigType
+    ) -> None:
         super().__init__()
 
         def bottleneck(in_channels):
-            shortcut = nn.Sequential(
-                _conv(in_channels, channels, 1), _norm(norm_cfg, channels))
-            return Bottleneck(
-                in_channels,
-                channels,
-                expansion=2,
-                downsample=shortcut,
-                norm_cfg=norm_cfg)
+            shortcut = nn.Sequential(_conv(in_channels, channels, 1), _norm(norm_cfg, channels))
+            return Bottleneck(in_channels, channels, expansion=2, downsample=shortcut, norm_cfg=norm_cfg)
 
         self.cascade = nn.ModuleList(
-            nn.Sequential(*(bottleneck(channels) for _ in range(depth)),
-                          _upsample(size=out_size))
-            for depth in reversed(range(num_levels)))
+            nn.Sequential(*(bottleneck(channels) for _ in range(depth)), _upsample(size=out_size))
+            for depth in reversed(range(num_levels))
+        )
         self.final_predict = nn.Sequential(
-            bottleneck(num_levels * channels),
-            _conv(channels, out_channels, 3), _norm(norm_cfg, out_channels))
+            bottleneck(num_levels * channels), _conv(channels, out_channels, 3), _norm(norm_cfg, out_channels)
+        )
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Map GlobalNet's features, coarse to fine, to the refined map."""
@@ -209,17 +205,18 @@ class CPNHead(BaseHead):
     .. _`CPN`: https://arxiv.org/abs/1711.07319
     """
 
-    def __init__(self,
-                 in_channels: Sequence[int] = (256, 512, 1024, 2048),
-                 out_channels: int = 14,
-                 heatmap_size: Tuple[int, int] = (48, 64),
-                 channels: int = 256,
-                 norm_cfg: ConfigType = dict(type='BN'),
-                 global_loss: ConfigType = dict(
-                     type='KeypointMSELoss', loss_weight=0.5),
-                 refine_loss: ConfigType = dict(type='OHKMMSELoss'),
-                 decoder: OptConfigType = None,
-                 init_cfg: OptConfigType = None) -> None:
+    def __init__(
+        self,
+        in_channels: Sequence[int] = (256, 512, 1024, 2048),
+        out_channels: int = 14,
+        heatmap_size: tuple[int, int] = (48, 64),
+        channels: int = 256,
+        norm_cfg: ConfigType = dict(type='BN'),
+        global_loss: ConfigType = dict(type='KeypointMSELoss', loss_weight=0.5),
+        refine_loss: ConfigType = dict(type='OHKMMSELoss'),
+        decoder: OptConfigType = None,
+        init_cfg: OptConfigType = None,
+    ) -> None:
         super().__init__(init_cfg)
         if not in_channels:
             raise ValueError('in_channels names no feature map')
@@ -232,32 +229,28 @@ class CPNHead(BaseHead):
         self._check_decoder()
 
         out_size = self.heatmap_size[::-1]
-        self.global_net = GlobalNet(self.in_channels[::-1], channels,
-                                    out_channels, out_size, norm_cfg)
-        self.refine_net = RefineNet(
-            len(in_channels), channels, out_channels, out_size, norm_cfg)
+        self.global_net = GlobalNet(self.in_channels[::-1], channels, out_channels, out_size, norm_cfg)
+        self.refine_net = RefineNet(len(in_channels), channels, out_channels, out_size, norm_cfg)
         self.global_loss = MODELS.build(global_loss)
         self.refine_loss = MODELS.build(refine_loss)
 
     def _check_decoder(self) -> None:
         """Raise a ValueError if another codec's maps are to be decoded."""
-        expected = dict(
-            heatmap_size=self.heatmap_size, num_levels=len(self.in_channels))
+        expected = dict(heatmap_size=self.heatmap_size, num_levels=len(self.in_channels))
         got = dict(expected)
         if hasattr(self.decoder, 'heatmap_size'):
             got['heatmap_size'] = tuple(self.decoder.heatmap_size)
         if hasattr(self.decoder, 'kernel_sizes'):
             got['num_levels'] = len(self.decoder.kernel_sizes)
         if got != expected:
-            raise ValueError(
-                f'CPNHead predicts {expected}, its decoder has {got}')
+            raise ValueError(f'CPNHead predicts {expected}, its decoder has {got}')
 
     @property
     def distilled_output(self) -> HeatmapOutput:
         """What a momentum teacher compares: the refined map."""
         return HeatmapOutput('refine_net.final_predict', peak=PEAK)
 
-    def forward(self, feats: Features) -> List[Tensor]:
+    def forward(self, feats: Features) -> list[Tensor]:
         """Predict all maps.
 
         Args:
@@ -272,15 +265,13 @@ class CPNHead(BaseHead):
         """
         channels = tuple(feat.size(1) for feat in feats)
         if channels != self.in_channels:
-            raise ValueError('CPNHead expects feature maps, finest first, of '
-                             f'{self.in_channels} channels, got {channels}')
+            raise ValueError(
+                f'CPNHead expects feature maps, finest first, of {self.in_channels} channels, got {channels}'
+            )
         features, maps = self.global_net(feats[::-1])
         return [*maps, self.refine_net(features)]
 
-    def predict(self,
-                feats: Features,
-                batch_data_samples: OptSampleList,
-                test_cfg: ConfigType = {}) -> Predictions:
+    def predict(self, feats: Features, batch_data_samples: OptSampleList, test_cfg: ConfigType = {}) -> Predictions:
         """Decode the refined map.
 
         Args:
@@ -302,7 +293,8 @@ class CPNHead(BaseHead):
                 self.forward(mirrored)[-1],
                 flip_mode=test_cfg.get('flip_mode', 'heatmap'),
                 flip_indices=batch_data_samples[0].metainfo['flip_indices'],
-                shift_heatmap=test_cfg.get('shift_heatmap', False))
+                shift_heatmap=test_cfg.get('shift_heatmap', False),
+            )
             heatmaps = (self.forward(feats)[-1] + flipped) * 0.5
         else:
             heatmaps = self.forward(feats)[-1]
@@ -312,10 +304,7 @@ class CPNHead(BaseHead):
             return preds, [PixelData(heatmaps=m) for m in heatmaps.detach()]
         return preds
 
-    def loss(self,
-             feats: Features,
-             batch_data_samples: OptSampleList,
-             train_cfg: ConfigType = {}) -> dict:
+    def loss(self, feats: Features, batch_data_samples: OptSampleList, train_cfg: ConfigType = {}) -> dict:
         """Compute the losses.
 
         Args:
@@ -332,29 +321,24 @@ class CPNHead(BaseHead):
             ValueError: If the samples have another number of targets.
         """
         maps = [m.float() for m in self.forward(feats)]
-        targets = [
-            torch.stack(level) for level in zip(
-                *(d.gt_fields.heatmaps for d in batch_data_samples))
-        ]
+        targets = [torch.stack(level) for level in zip(*(d.gt_fields.heatmaps for d in batch_data_samples))]
         if len(targets) != len(maps):
             raise ValueError(
                 f'CPNHead predicts {len(maps)} maps per joint, got targets '
-                f'for {len(targets)}: encode them with CPNHeatmap')
-        weights = torch.cat([
-            d.gt_instance_labels.keypoint_weights for d in batch_data_samples
-        ])
+                f'for {len(targets)}: encode them with CPNHeatmap'
+            )
+        weights = torch.cat([d.gt_instance_labels.keypoint_weights for d in batch_data_samples])
 
         losses = dict(
             loss_global=sum(map(self.global_loss, maps[:-1], targets[:-1])),
-            loss_refine=self.refine_loss(maps[-1], targets[-1], weights))
+            loss_refine=self.refine_loss(maps[-1], targets[-1], weights),
+        )
         if train_cfg.get('compute_acc', True):
-            losses['acc_pose'] = pck(maps[-1].detach(), targets[-1],
-                                     weights > 0)
+            losses['acc_pose'] = pck(maps[-1].detach(), targets[-1], weights > 0)
         return losses
 
 
-def pck(output: Tensor, target: Tensor, labelled: Tensor,
-        threshold: float = 0.05) -> Tensor:
+def pck(output: Tensor, target: Tensor, labelled: Tensor, threshold: float = 0.05) -> Tensor:
     """MMPose's ``pose_pck_accuracy`` on the maps' own device.
 
     Args:

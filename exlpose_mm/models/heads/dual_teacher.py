@@ -1,6 +1,7 @@
 """A head that supervises the low-light student by up to two teachers."""
+
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ class DualTeacherHead(BaseHead):
             :class:`~exlpose_mm.models.teachers.MomentumTeacher`, which the estimator builds, and
             beside it as ``loss`` the arguments of :class:`Distillation`.
         adversary (dict, optional): Config of a loss on the last features of both lightings,
-            e.g. :class:`~exlpose_mm.models.adversarial.DomainAdversarialLoss`. Of a lighting that a batch lacks it gets none.
+            e.g. :class:`~exlpose_mm.models.adversarial.DomainAdversarialLoss`. Of a lighting that a batch lacks
+            it gets none.
 
     Loss keys: ``<lighting>.<key of the wrapped head>``, the teachers' own and
     ``loss_adversary``.
@@ -45,8 +47,13 @@ class DualTeacherHead(BaseHead):
         ValueError: As the teachers.
     """
 
-    def __init__(self, head: ConfigType, well_lit_teacher: OptConfigType = None,
-                 momentum_teacher: OptConfigType = None, adversary: OptConfigType = None) -> None:
+    def __init__(
+        self,
+        head: ConfigType,
+        well_lit_teacher: OptConfigType = None,
+        momentum_teacher: OptConfigType = None,
+        adversary: OptConfigType = None,
+    ) -> None:
         super().__init__()
         self.head = MODELS.build(head)
         self.well_lit_teacher = well_lit_teacher and WellLitTeacher(**well_lit_teacher)
@@ -57,12 +64,12 @@ class DualTeacherHead(BaseHead):
         self.adversary = adversary and MODELS.build(adversary)
 
     @property
-    def taps(self) -> List[str]:
+    def taps(self) -> list[str]:
         """Backbone layers that the teachers look at."""
         return self.well_lit_teacher.taps if self.well_lit_teacher else []
 
     @property
-    def output_layers(self) -> List[str]:
+    def output_layers(self) -> list[str]:
         """Layers of the wrapped head that the momentum teacher compares."""
         return self.distillation.output.layers if self.distillation else []
 
@@ -75,14 +82,18 @@ class DualTeacherHead(BaseHead):
         """The wrapped head's output."""
         return self.head(feats)
 
-    def predict(self, feats, batch_data_samples: OptSampleList,
-                test_cfg: OptConfigType = {}) -> Predictions:
+    def predict(self, feats, batch_data_samples: OptSampleList, test_cfg: OptConfigType = {}) -> Predictions:
         """The wrapped head's predictions."""
         return self.head.predict(feats, batch_data_samples, test_cfg=test_cfg)
 
-    def loss(self, feats: Dict[str, Sequence[Tensor]], batch_data_samples: SampleList,
-             train_cfg: OptConfigType = {}, taps: Dict[str, Dict[str, Tensor]] = {},
-             momentum: Optional[List[Tensor]] = None) -> dict:
+    def loss(
+        self,
+        feats: dict[str, Sequence[Tensor]],
+        batch_data_samples: SampleList,
+        train_cfg: OptConfigType = {},
+        taps: dict[str, dict[str, Tensor]] = {},
+        momentum: list[Tensor] | None = None,
+    ) -> dict:
         """Losses of a batch of B samples, each a pair or a single image.
 
         Args:
@@ -94,8 +105,7 @@ class DualTeacherHead(BaseHead):
             taps (dict): Lighting to layer name to features, for the teachers.
             momentum (list[Tensor], optional): What the momentum teacher put out, if it teaches.
         """
-        people = {name: [sample for sample in batch_data_samples if name in lightings_of(sample)]
-                  for name in feats}
+        people = {name: [sample for sample in batch_data_samples if name in lightings_of(sample)] for name in feats}
         losses, outputs = {}, {}
         for name, x in feats.items():
             with lighting(self.head, name):
@@ -103,8 +113,11 @@ class DualTeacherHead(BaseHead):
             losses.update({f'{name}.{key}': value for key, value in own.items()})
         pairs = partners(batch_data_samples)
         if self.well_lit_teacher and len(pairs['low_light']):
-            losses.update(self.well_lit_teacher.loss(
-                {name: {layer: select(x, pairs[name]) for layer, x in of.items()} for name, of in taps.items()}))
+            losses.update(
+                self.well_lit_teacher.loss(
+                    {name: {layer: select(x, pairs[name]) for layer, x in of.items()} for name, of in taps.items()}
+                )
+            )
         if self.distillation and 'low_light' in outputs:
             losses.update(self.distillation(outputs, momentum, people['low_light'], pairs))
         if self.adversary:
@@ -113,16 +126,18 @@ class DualTeacherHead(BaseHead):
             losses['loss_adversary'] = self.adversary(*last)
         return losses
 
-    def _supervise(self, name: str, feats: Sequence[Tensor], people: SampleList,
-                   train_cfg: OptConfigType) -> Tuple[dict, List[Tensor]]:
+    def _supervise(
+        self, name: str, feats: Sequence[Tensor], people: SampleList, train_cfg: OptConfigType
+    ) -> tuple[dict, list[Tensor]]:
         """The wrapped head's loss on the labelled people, and its output of all of them."""
         labelled = [is_labelled(person, name) for person in people]
         rows, rest = ([i for i, has in enumerate(labelled) if has is wanted] for wanted in (True, False))
         losses, parts = {}, []
         if rows:
             with tap(self.head, self.output_layers) as output:
-                losses = self.head.loss(tuple(select(x, rows) for x in feats), [people[i] for i in rows],
-                                        train_cfg=train_cfg)
+                losses = self.head.loss(
+                    tuple(select(x, rows) for x in feats), [people[i] for i in rows], train_cfg=train_cfg
+                )
             parts.append(output)
         if rest:
             with tap(self.head, self.output_layers) as output:
@@ -138,7 +153,7 @@ class DualTeacherHead(BaseHead):
 def lightings_of(sample: PoseDataSample) -> Sequence[str]:
     """Lightings of a sample's images: its ``lighting``, or both."""
     names = sample.metainfo.get('lighting', LIGHTINGS)
-    return (names, ) if isinstance(names, str) else names
+    return (names,) if isinstance(names, str) else names
 
 
 def is_labelled(sample: PoseDataSample, lighting_name: str) -> bool:
@@ -146,12 +161,11 @@ def is_labelled(sample: PoseDataSample, lighting_name: str) -> bool:
     return lighting_name in sample.metainfo.get('labelled', LIGHTINGS)
 
 
-def partners(samples: SampleList) -> Dict[str, List[int]]:
+def partners(samples: SampleList) -> dict[str, list[int]]:
     """Where the images of the pairs are in the batch of each lighting: two lists of one length."""
     present = [[name in lightings_of(sample) for name in LIGHTINGS] for sample in samples]
     both = [i for i, has in enumerate(present) if all(has)]
-    return {name: [sum(has[column] for has in present[:i]) for i in both]
-            for column, name in enumerate(LIGHTINGS)}
+    return {name: [sum(has[column] for has in present[:i]) for i in both] for column, name in enumerate(LIGHTINGS)}
 
 
 class Distillation(nn.Module):
@@ -175,21 +189,34 @@ class Distillation(nn.Module):
             there are sigmas.
     """
 
-    def __init__(self, head: nn.Module, loss_weight: float = 1., min_confidence: Tuple[float, float] = (0.3, 0.3),
-                 unlabelled_only: bool = False, sigmas: Sequence[float] = METAINFO['sigmas']) -> None:
+    def __init__(
+        self,
+        head: nn.Module,
+        loss_weight: float = 1.0,
+        min_confidence: tuple[float, float] = (0.3, 0.3),
+        unlabelled_only: bool = False,
+        sigmas: Sequence[float] = METAINFO['sigmas'],
+    ) -> None:
         super().__init__()
         joints = getattr(head, 'out_channels', len(sigmas))
         if joints != len(sigmas):
-            raise ValueError(f'the head has {joints} joints, but the momentum teacher {len(sigmas)} sigmas (by default '
-                             "ExLPose's): give it the data set's, momentum_teacher=dict(loss=dict(sigmas=[...]))")
+            raise ValueError(
+                f'the head has {joints} joints, but the momentum teacher {len(sigmas)} sigmas (by default '
+                "ExLPose's): give it the data set's, momentum_teacher=dict(loss=dict(sigmas=[...]))"
+            )
         self.output = output_of(head)
         self.loss_weight = loss_weight
         self.min_confidence = tuple(min_confidence)
         self.unlabelled_only = unlabelled_only
         self.register_buffer('sigmas', torch.tensor(sigmas), persistent=False)
 
-    def forward(self, outputs: Dict[str, List[Tensor]], momentum: Optional[List[Tensor]],
-                samples: SampleList, pairs: Dict[str, List[int]]) -> dict:
+    def forward(
+        self,
+        outputs: dict[str, list[Tensor]],
+        momentum: list[Tensor] | None,
+        samples: SampleList,
+        pairs: dict[str, list[int]],
+    ) -> dict:
         """The loss, and the fraction of joints that each teacher supplied.
 
         Args:
@@ -222,7 +249,7 @@ class Distillation(nn.Module):
         mean = (merged.weight * distances).sum() / (taught.sum() * distances.shape[1]).clamp(min=1)
         return dict(loss_distill=self.loss_weight * mean, **merged.shares())
 
-    def _facts(self, samples: SampleList, pairs: Dict[str, List[int]]) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _facts(self, samples: SampleList, pairs: dict[str, list[int]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Width and height of people's boxes and of their crops, each (B, 2), in pixels of the image; and (B, ) bool
         each, who has a partner and who is taught at all."""
         facts = np.zeros((len(samples), 6), np.float32)

@@ -1,4 +1,5 @@
 """Drawn people: labels against geometry and against the painted pixels."""
+
 import cv2
 import numpy as np
 import pytest
@@ -32,8 +33,7 @@ def distance(body, start, end):
 
 
 def test_scene_is_an_image_of_one_to_three_people(scenes):
-    assert all(image.shape == (SIZE[1], SIZE[0], 3) and image.dtype == np.uint8
-               for image, _ in scenes)
+    assert all(image.shape == (SIZE[1], SIZE[0], 3) and image.dtype == np.uint8 for image, _ in scenes)
     assert {len(people) for _, people in scenes} == {1, 2, 3}
 
 
@@ -74,7 +74,7 @@ def test_joints_lie_on_the_painted_person():
         x, y = label['keypoints'][label['keypoints'][:, 2] > 0, :2].astype(int).T
         assert painted[y, x].all()
         x, y, w, h = np.array(label['bbox']).astype(int)
-        assert painted[y:y + h + 1, x:x + w + 1].sum() > 0.85 * painted.sum()
+        assert painted[y : y + h + 1, x : x + w + 1].sum() > 0.85 * painted.sum()
 
 
 def test_a_front_view_shows_the_left_side_on_the_right():
@@ -99,8 +99,7 @@ def test_limbs_have_human_proportions(bodies, side):
 
 def test_left_and_right_are_symmetric_about_the_neck(bodies):
     for body in bodies:
-        assert np.isclose(distance(body, 'left_shoulder', 'neck'),
-                          distance(body, 'right_shoulder', 'neck'))
+        assert np.isclose(distance(body, 'left_shoulder', 'neck'), distance(body, 'right_shoulder', 'neck'))
         assert np.allclose(body['left_hip'] + body['right_hip'], 0)
         assert body['left_shoulder'][0] > body['neck'][0] > body['right_shoulder'][0]
 

@@ -1,4 +1,5 @@
 """The folder of drawn pairs against ExLPose's conventions."""
+
 import json
 import os
 import re
@@ -12,8 +13,10 @@ from exlpose_mm.datasets.making.drawn import LEVELS, write_dataset
 
 SIZE = (160, 120)
 STRENGTH = dict(normal=0.5, hard=0.2, extreme=0.05)
-PAIR = re.compile(r'imgs_\d{4}_vid\d{6}_exp\d+_(?P<side>bright|dark)_\d{6}'
-                  r'__gain_(?P<gain>\d+\.\d\d)_exposure_\d+\.png')
+PAIR = re.compile(
+    r'imgs_\d{4}_vid\d{6}_exp\d+_(?P<side>bright|dark)_\d{6}'
+    r'__gain_(?P<gain>\d+\.\d\d)_exposure_\d+\.png'
+)
 TEST_SETS = ('WL', 'LL-A', 'LL-N', 'LL-H', 'LL-E')
 
 
@@ -26,8 +29,7 @@ def make(root, train=4, test=6, seed=0, size=SIZE, darken=darken, **kwargs):
 
 
 def files(root):
-    return {str(path.relative_to(root)): path.read_bytes()
-            for path in sorted(root.rglob('*')) if path.is_file()}
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob('*')) if path.is_file()}
 
 
 def labels(root, split, name):
@@ -77,8 +79,12 @@ def test_train_and_test_show_different_scenes(data):
 
 
 def test_every_named_file_exists_and_no_other(data):
-    named = [name for split, sets in (('train', ('WL', 'LL')), ('test', ('WL', 'LL-A')))
-             for part in sets for name in names(data, split, part)]
+    named = [
+        name
+        for split, sets in (('train', ('WL', 'LL')), ('test', ('WL', 'LL-A')))
+        for part in sets
+        for name in names(data, split, part)
+    ]
     assert len(set(named)) == len(named)
     assert set(named) == set(files(data / 'ExLPose'))
 
@@ -104,8 +110,7 @@ def test_all_is_the_disjoint_union_of_the_levels(data):
     parts = [names(data, 'test', name) for name in ('LL-N', 'LL-H', 'LL-E')]
     assert [len(part) for part in parts] == [2, 2, 2]
     assert sorted(sum(parts, [])) == sorted(names(data, 'test', 'LL-A'))
-    people = [person for name in ('LL-N', 'LL-H', 'LL-E')
-              for person in labels(data, 'test', name)['annotations']]
+    people = [person for name in ('LL-N', 'LL-H', 'LL-E') for person in labels(data, 'test', name)['annotations']]
     assert len({person['id'] for person in people}) == len(people)
     assert len(people) == len(labels(data, 'test', 'LL-A')['annotations'])
 
@@ -113,7 +118,7 @@ def test_all_is_the_disjoint_union_of_the_levels(data):
 @pytest.mark.parametrize('name', TEST_SETS)
 def test_annotations_are_as_in_the_release(data, name):
     content = labels(data, 'test', name)
-    category, = content['categories']
+    (category,) = content['categories']
     assert tuple(category['keypoints']) == JOINTS
     assert len(category['skeleton']) == 13
     ids = {image['id'] for image in content['images']}
@@ -121,8 +126,7 @@ def test_annotations_are_as_in_the_release(data, name):
         assert set(image) == {'file_name', 'id', 'height', 'width', 'crowdIndex'}
         assert (image['width'], image['height'], image['crowdIndex']) == (*SIZE, 0)
     for person in content['annotations']:
-        assert set(person) == {'num_keypoints', 'iscrowd', 'keypoints', 'image_id', 'bbox',
-                               'category_id', 'id'}
+        assert set(person) == {'num_keypoints', 'iscrowd', 'keypoints', 'image_id', 'bbox', 'category_id', 'id'}
         assert len(person['keypoints']) == 42
         assert person['num_keypoints'] == person['keypoints'][2::3].count(2.0)
         assert person['image_id'] in ids
@@ -182,8 +186,10 @@ def test_progress_is_called_once_a_pair(tmp_path):
     assert len(calls) == 5
 
 
-@pytest.mark.parametrize('change', [dict(seed=1), dict(train=5), dict(test=9), dict(size=(64, 64)),
-                                    dict(darken=lambda image, level, rng: image)])
+@pytest.mark.parametrize(
+    'change',
+    [dict(seed=1), dict(train=5), dict(test=9), dict(size=(64, 64)), dict(darken=lambda image, level, rng: image)],
+)
 def test_other_parameters_in_the_same_folder_are_refused(data, change):
     before = files(data)
     with pytest.raises(ValueError, match=re.escape(str(data))):
@@ -201,10 +207,17 @@ def test_foreign_folder_and_file_are_refused(tmp_path):
     assert files(tmp_path) == {'notes.txt': b'mine'}
 
 
-@pytest.mark.parametrize('change, word', [
-    (dict(train=0), 'num_train'), (dict(test=2), 'num_test'), (dict(seed=-1), 'seed'),
-    (dict(size=(320, 32)), 'size'), (dict(darken=lambda i, *_: i[..., 0]), 'darken'),
-    (dict(darken=lambda i, *_: i / 255), 'darken')])
+@pytest.mark.parametrize(
+    'change, word',
+    [
+        (dict(train=0), 'num_train'),
+        (dict(test=2), 'num_test'),
+        (dict(seed=-1), 'seed'),
+        (dict(size=(320, 32)), 'size'),
+        (dict(darken=lambda i, *_: i[..., 0]), 'darken'),
+        (dict(darken=lambda i, *_: i / 255), 'darken'),
+    ],
+)
 def test_mistakes_are_named(tmp_path, change, word):
     with pytest.raises(ValueError, match=word):
         make(tmp_path, **change)

@@ -1,4 +1,5 @@
 """The official crop against its description, spelt out on a frame that is padded first."""
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from exlpose_mm import CPNCrop, ScaleToMean
 BORDER = (102.98, 115.95, 122.77)
 
 
-def official(image, bbox, size, factor=1.):
+def official(image, bbox, size, factor=1.0):
     """Pad the whole frame by its longer side, enlarge the box, cut whole pixels, resize."""
     width, height = size
     add = max(image.shape[:2])
@@ -48,10 +49,14 @@ def test_pixels_joints_and_the_way_back(bbox, dtype):
     np.testing.assert_array_equal(out['img'], want)
     for joint, moved in zip(results['keypoints'][0], out['transformed_keypoints'][0]):
         np.testing.assert_allclose(
-            moved, [(joint[0] - left) * 48 / (right - left), (joint[1] - top) * 64 / (bottom - top)], rtol=1e-5)
+            moved, [(joint[0] - left) * 48 / (right - left), (joint[1] - top) * 64 / (bottom - top)], rtol=1e-5
+        )
     # MMPose's way from input pixels back to the image.
-    back = (out['transformed_keypoints'] / out['input_size'] * out['input_scale']
-            + out['input_center'] - 0.5 * out['input_scale'])
+    back = (
+        out['transformed_keypoints'] / out['input_size'] * out['input_scale']
+        + out['input_center']
+        - 0.5 * out['input_scale']
+    )
     np.testing.assert_allclose(back, results['keypoints'], atol=1e-3)
 
 
@@ -70,7 +75,7 @@ def test_training_draws_from_0_7_to_1_35_and_stops_at_1_25():
     factors = np.array([crop._draw_scale() for _ in range(3000)])
     assert 0.7 <= factors.min() < 0.71 and factors.max() == 1.25
     np.testing.assert_allclose((factors == 1.25).mean(), 0.1 / 0.65, atol=0.02)
-    np.testing.assert_allclose(np.mean(factors < 1.), 0.3 / 0.65, atol=0.03)
+    np.testing.assert_allclose(np.mean(factors < 1.0), 0.3 / 0.65, atol=0.03)
 
 
 def test_the_drawn_factor_scales_the_crop():
@@ -114,9 +119,17 @@ def test_boxes_without_area_or_outside_of_the_frame():
     np.testing.assert_allclose(outside[3, 4], BORDER, rtol=1e-6)
 
 
-@pytest.mark.parametrize('kwargs', [
-    dict(margins=(-0.1, 0)), dict(max_scale=0), dict(scale_range=(1.35, 0.7)), dict(input_size=(0, 4)),
-    dict(low_light_mean=0), dict(low_light_mean=102)])
+@pytest.mark.parametrize(
+    'kwargs',
+    [
+        dict(margins=(-0.1, 0)),
+        dict(max_scale=0),
+        dict(scale_range=(1.35, 0.7)),
+        dict(input_size=(0, 4)),
+        dict(low_light_mean=0),
+        dict(low_light_mean=102),
+    ],
+)
 def test_values_without_meaning(kwargs):
     with pytest.raises(ValueError, match='CPNCrop (needs|takes)'):
         CPNCrop(**{'input_size': (48, 64), **kwargs})

@@ -1,4 +1,5 @@
 """Simulated darkness: the camera, ELLA against torchvision, and what all simulators promise."""
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +18,14 @@ from exlpose_mm.datasets.transforms.darkening import (
 )
 from exlpose_mm.lighting import LIGHTINGS
 
-SIMULATORS = [dict(type='ELLA'), dict(type='ELLA', prob=0.), dict(type='ELLA', prob=0.5),
-              dict(type='GammaDarken'), dict(type='GammaDarken', gamma=3),
-              dict(type='SimulateLowLight', level='exlpose')]
+SIMULATORS = [
+    dict(type='ELLA'),
+    dict(type='ELLA', prob=0.0),
+    dict(type='ELLA', prob=0.5),
+    dict(type='GammaDarken'),
+    dict(type='GammaDarken', gamma=3),
+    dict(type='SimulateLowLight', level='exlpose'),
+]
 
 
 def photo(seed=0, shape=(40, 30, 3)):
@@ -59,7 +65,7 @@ class TestSteps:
 
     ramp = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(16, 16, 3)
 
-    @pytest.mark.parametrize('gamma', [2., 2.7, 3.3, 5.])
+    @pytest.mark.parametrize('gamma', [2.0, 2.7, 3.3, 5.0])
     def test_gamma(self, gamma):
         want = to_bgr(F.adjust_gamma(to_torch(self.ramp), gamma))
         np.testing.assert_array_equal(gamma_table(gamma)[self.ramp], want)
@@ -67,9 +73,9 @@ class TestSteps:
     @pytest.mark.parametrize('factor', [0.01, 0.023, 0.05])
     def test_brightness(self, factor):
         want = to_bgr(F.adjust_brightness(to_torch(self.ramp), factor))
-        np.testing.assert_array_equal(blend_table(factor, 0.)[self.ramp], want)
+        np.testing.assert_array_equal(blend_table(factor, 0.0)[self.ramp], want)
 
-    @pytest.mark.parametrize('factor', [0.2, 0.55, 1.])
+    @pytest.mark.parametrize('factor', [0.2, 0.55, 1.0])
     def test_contrast(self, factor):
         image = photo(1)
         want = to_bgr(F.adjust_contrast(to_torch(image), factor))
@@ -79,13 +85,13 @@ class TestSteps:
         assert mean_luminance(np.uint8([[[100, 0, 0], [0, 100, 0], [0, 0, 100]]])) == (11 + 58 + 29) / 3
 
     def test_noise_only_brightens_and_is_cut_at_white(self):
-        noisy = add_noise(np.full((300, 300, 3), 100, np.uint8), 20., np.random.default_rng(0))
+        noisy = add_noise(np.full((300, 300, 3), 100, np.uint8), 20.0, np.random.default_rng(0))
         assert noisy.min() == 100
         # Truncated, half of the samples stay; the mean of max(N, 0) is 0.399 sigma, less about
         # half a DN for each of the other half.
         np.testing.assert_allclose((noisy == 100).mean(), 0.5 + 0.02, atol=0.01)
         np.testing.assert_allclose(noisy.mean() - 100, 0.3989 * 20 - 0.25, atol=0.1)
-        assert (add_noise(np.full((9, 9, 3), 255, np.uint8), 40., np.random.default_rng(0)) == 255).all()
+        assert (add_noise(np.full((9, 9, 3), 255, np.uint8), 40.0, np.random.default_rng(0)) == 255).all()
 
     def test_rectangles_come_back_while_chance_has_it(self):
         image, before = np.zeros((40, 30, 3), np.uint8), photo()
@@ -108,20 +114,25 @@ class TestSteps:
 
 
 class TestELLA:
-
     def test_order_against_torchvision(self):
         """All steps, rectangles after each: gamma 1 / 0.35, brightness 0.03, contrast 0.6, noise 20."""
         image = photo(2)
         boxes = [(0, 4, 0, 9), (5, 9, 3, 8), (10, 13, 6, 20), (20, 39, 10, 25)]
-        rng = Scripted(chances=[0, .9, .1, 0, .9, .1, 0, .9, .1, .9, .1, 0],
-                       integers=[corner for box in boxes for corner in box])
+        rng = Scripted(
+            chances=[0, 0.9, 0.1, 0, 0.9, 0.1, 0, 0.9, 0.1, 0.9, 0.1, 0],
+            integers=[corner for box in boxes for corner in box],
+        )
         out = ELLA().darken(image, rng)
         assert rng.ranges == [(0.2, 0.5), (0.01, 0.05), (0.2, 1.0), (0.0, 40.0)]
         assert not rng.chances and not rng.whole
 
         want = to_torch(image)
-        steps = [lambda x: F.adjust_gamma(x, 1 / 0.35), lambda x: F.adjust_brightness(x, 0.03),
-                 lambda x: F.adjust_contrast(x, 0.6), lambda x: x.clone()]
+        steps = [
+            lambda x: F.adjust_gamma(x, 1 / 0.35),
+            lambda x: F.adjust_brightness(x, 0.03),
+            lambda x: F.adjust_contrast(x, 0.6),
+            lambda x: x.clone(),
+        ]
         for step, (y1, y2, x1, x2) in zip(steps, boxes):
             before = to_torch(image) if step is steps[-1] else want
             want = step(want)
@@ -147,11 +158,14 @@ class TestELLA:
             drawn = [Counting(seed) for seed in range(1000)]
             for rng in drawn:
                 ella.darken(image, rng)
-            return [np.mean([step in rng.steps for rng in drawn])
-                    for step in ((0.2, 0.5), (0.01, 0.05), (0.2, 1.0), (0.0, 40.0))]
-        np.testing.assert_allclose(shares(1.), [1, 1, 0.5, 0.5], atol=0.05)
+            return [
+                np.mean([step in rng.steps for rng in drawn])
+                for step in ((0.2, 0.5), (0.01, 0.05), (0.2, 1.0), (0.0, 40.0))
+            ]
+
+        np.testing.assert_allclose(shares(1.0), [1, 1, 0.5, 0.5], atol=0.05)
         np.testing.assert_allclose(shares(0.3), [0.3, 0.3, 0.5, 0.5], atol=0.05)
-        np.testing.assert_allclose(shares(0.), [0, 0, 0.5, 0.5], atol=0.05)
+        np.testing.assert_allclose(shares(0.0), [0, 0, 0.5, 0.5], atol=0.05)
 
     def test_it_is_dark(self):
         means = [ELLA().darken(photo(), np.random.default_rng(seed)).mean() for seed in range(100)]
@@ -164,11 +178,10 @@ class TestELLA:
 
 
 class TestGammaDarken:
-
     def test_formula(self):
         image = photo()
         out = GammaDarken(2.5).darken(image, np.random.default_rng(0))
-        np.testing.assert_array_equal(out, np.rint(255 * (image / 255.)**2.5))
+        np.testing.assert_array_equal(out, np.rint(255 * (image / 255.0) ** 2.5))
 
     def test_the_exponent_is_uniform_in_its_range(self):
         grey = np.full((1, 1, 3), 250, np.uint8)
@@ -185,7 +198,6 @@ class TestGammaDarken:
 
 
 class TestSimulateLowLight:
-
     def test_makes_a_pair_of_any_sample(self):
         out = SimulateLowLight('hard').transform(dict(img=photo(), img_id=1))
         np.testing.assert_array_equal(out['img'][1], photo())
@@ -199,26 +211,35 @@ class TestSimulateLowLight:
     def test_test_noise_is_a_function_of_image_level_and_seed(self):
         def pixels(level='extreme', img_id=1, seed=0):
             np.random.seed(np.random.randint(1000))
-            return SimulateLowLight(level, False, seed=seed).transform(
-                dict(img=photo(), img_id=img_id))['img']
+            return SimulateLowLight(level, False, seed=seed).transform(dict(img=photo(), img_id=img_id))['img']
+
         np.testing.assert_array_equal(pixels(), pixels())
         for other in (dict(img_id=2), dict(seed=1), dict(level='hard')):
             assert (pixels() != pixels(**other)).any()
 
     def test_training_draws_log_uniformly(self):
         np.random.seed(0)
-        simulate = SimulateLowLight((0.5, 8.), camera=dict(gain=0.01, read_noise=0.))
+        simulate = SimulateLowLight((0.5, 8.0), camera=dict(gain=0.01, read_noise=0.0))
         means = np.array([simulate._draw({})[0].mean for _ in range(2000)])
         assert means.min() >= 0.5 and means.max() <= 8
         np.testing.assert_allclose(np.median(means), 2, rtol=0.1)
         assert 'split' not in simulate.transform(dict(img=photo()))
 
-    @pytest.mark.parametrize('level, split', [
-        ('exlpose-normal', 'LL-N'), ('exlpose-hard', 'LL-H'), ('exlpose-extreme', 'LL-E'), ('a7m3', 'A7M3'),
-        ('ricoh3', 'RICOH3')])
+    @pytest.mark.parametrize(
+        'level, split',
+        [
+            ('exlpose-normal', 'LL-N'),
+            ('exlpose-hard', 'LL-H'),
+            ('exlpose-extreme', 'LL-E'),
+            ('a7m3', 'A7M3'),
+            ('ricoh3', 'RICOH3'),
+        ],
+    )
     def test_presets_are_levels(self, level, split):
-        outs = [SimulateLowLight(level, False, **kwargs).transform(dict(img=photo(), img_id=1))
-                for kwargs in ({}, {}, dict(camera=dict(gain=5.)))]
+        outs = [
+            SimulateLowLight(level, False, **kwargs).transform(dict(img=photo(), img_id=1))
+            for kwargs in ({}, {}, dict(camera=dict(gain=5.0)))
+        ]
         assert outs[0]['split'] == split and 0 < outs[0]['img'].mean() < 3
         np.testing.assert_array_equal(outs[0]['img'], outs[1]['img'])
         assert outs[2]['img'].var() > 2 * outs[0]['img'].var()
@@ -232,7 +253,7 @@ class TestSimulateLowLight:
         out = simulate.transform(dict(img=photo()))
         assert out['lighting'] == LIGHTINGS and 'split' not in out
 
-    @pytest.mark.parametrize('level', ['dark', (2., 1.), (0., 1.), (1., 300.), (1., 2., 3.)])
+    @pytest.mark.parametrize('level', ['dark', (2.0, 1.0), (0.0, 1.0), (1.0, 300.0), (1.0, 2.0, 3.0)])
     def test_levels_without_meaning(self, level):
         with pytest.raises(ValueError, match='normal|range'):
             SimulateLowLight(level)
@@ -244,7 +265,6 @@ class TestSimulateLowLight:
 
 @pytest.mark.parametrize('cfg', SIMULATORS)
 class TestAnySimulator:
-
     def test_makes_a_pair_and_leaves_the_well_lit_image_alone(self, cfg):
         simulate, image = TRANSFORMS.build(cfg), photo()
         for _ in range(20):
@@ -267,6 +287,7 @@ class TestAnySimulator:
         def pixels(seed):
             np.random.seed(seed)
             return TRANSFORMS.build(cfg)(dict(img=photo()))['img'][0]
+
         np.testing.assert_array_equal(pixels(3), pixels(3))
         seen = {pixels(seed).tobytes() for seed in range(12)}
         assert (len(seen) > 1) == (cfg.get('gamma') is None)

@@ -1,4 +1,5 @@
 """Classical enhancement, and its place in a pipeline."""
+
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,8 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def dark_frame(height=60, width=80):
     """Poisson counts of a scene whose right half is four times brighter."""
-    scene = np.full((height, width, 3), 1.)
-    scene[:, width // 2:] *= 4
+    scene = np.full((height, width, 3), 1.0)
+    scene[:, width // 2 :] *= 4
     return np.random.default_rng(0).poisson(scene).astype(np.uint8)
 
 
@@ -31,7 +32,6 @@ def enhance(image, **kwargs):
 
 @pytest.mark.parametrize('method', ['lime', 'gamma', 'histogram'])
 class TestEveryMethod:
-
     @pytest.mark.parametrize('shape', [(1, 1), (3, 50), (61, 37)])
     def test_keeps_size_and_type(self, method, shape):
         out = enhance(dark_frame(*shape), method=method)
@@ -57,7 +57,6 @@ class TestEveryMethod:
 
 
 class TestLime:
-
     def test_a_uniform_frame_is_divided_by_its_illumination(self):
         image = np.full((40, 40, 3), (10, 20, 40), np.uint8)
         illumination = 40 / 255
@@ -66,12 +65,12 @@ class TestLime:
 
     def test_gamma_of_one_removes_the_illumination(self):
         image = np.full((40, 40, 3), (10, 20, 40), np.uint8)
-        np.testing.assert_allclose(lime(image, gamma=1.)[0, 0], (64, 128, 255), atol=1)
+        np.testing.assert_allclose(lime(image, gamma=1.0)[0, 0], (64, 128, 255), atol=1)
 
     def test_is_relative_to_the_light_on_both_sides_of_an_edge(self):
         image = np.full((80, 160, 3), 10, np.uint8)
         image[:, 80:] = 200
-        out = lime(image, gamma=1.)
+        out = lime(image, gamma=1.0)
         assert (out[:, [20, 140]] > 250).all()
 
     def test_saturates_instead_of_wrapping(self):
@@ -81,7 +80,6 @@ class TestLime:
 
 
 class TestGuidedFilter:
-
     def test_smooths_noise_but_not_an_edge(self):
         rng = np.random.default_rng(0)
         step = np.repeat(np.float32([0, 1]), 50)[None].repeat(100, 0)
@@ -97,7 +95,7 @@ class TestGuidedFilter:
 
 def test_gamma_is_the_formula_on_every_level():
     levels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, 2)
-    want = np.round(255 * (np.arange(256) / 255)**0.5)
+    want = np.round(255 * (np.arange(256) / 255) ** 0.5)
     np.testing.assert_array_equal(gamma_correction(levels, 0.5)[0, :, 1], want)
 
 
@@ -108,11 +106,14 @@ def test_histogram_spreads_the_luminance_over_the_range():
     assert (np.diff(out[:, 0].astype(int)) > 0).all()
 
 
-@pytest.mark.parametrize('kwargs, words', [
-    (dict(method='retinex'), "'retinex'.*lime"),
-    (dict(method='lime', gamma=0), 'positive'),
-    (dict(method='histogram', gamma=0.5), 'histogram'),
-])
+@pytest.mark.parametrize(
+    'kwargs, words',
+    [
+        (dict(method='retinex'), "'retinex'.*lime"),
+        (dict(method='lime', gamma=0), 'positive'),
+        (dict(method='histogram', gamma=0.5), 'histogram'),
+    ],
+)
 def test_bad_arguments(kwargs, words):
     with pytest.raises(ValueError, match=words):
         LowLightEnhance(**kwargs)

@@ -1,4 +1,5 @@
 """A dark image's values before the crop: scaled, averaged, thinned."""
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +10,6 @@ from exlpose_mm import AntiAlias, ScaleToMean, ThinPhotons
 
 
 class TestScaleToMean:
-
     def test_every_channel_of_the_whole_frame(self):
         frame = image(high=4)
         frame[0, 0] = 18
@@ -36,8 +36,14 @@ class TestScaleToMean:
             ScaleToMean(mean)
 
 
-BOXES = [((60, 45), (40, 80), 0.), ((60, 45), (90, 50), 33.), ((5, 80), (60, 60), -70.),
-         ((118, 2), (200, 300), 12.), ((60, 45), (9, 12), 180.), ((300, 45), (40, 80), 0.)]
+BOXES = [
+    ((60, 45), (40, 80), 0.0),
+    ((60, 45), (90, 50), 33.0),
+    ((5, 80), (60, 60), -70.0),
+    ((118, 2), (200, 300), 12.0),
+    ((60, 45), (9, 12), 180.0),
+    ((300, 45), (40, 80), 0.0),
+]
 """Centre and size (x, y) in a frame of 120 x 90 pixels, and rotation in degrees."""
 
 
@@ -46,18 +52,19 @@ AFFINE = dict(type='TopdownAffine', input_size=(24, 32))
 
 def placed(frame, box):
     centre, size, turn = box
-    return dict(img=frame, bbox_center=np.float32([centre]), bbox_scale=np.float32([size]),
-                bbox_rotation=np.float32([turn]))
+    return dict(
+        img=frame, bbox_center=np.float32([centre]), bbox_scale=np.float32([size]), bbox_rotation=np.float32([turn])
+    )
 
 
 class TestSampledRegion:
-
     @pytest.mark.parametrize('box', BOXES)
     def test_the_crop_is_that_of_the_whole_frame(self, box):
         frame = image(high=4, size=(90, 120))
         crop = TRANSFORMS.build(AFFINE)
-        whole, part = (crop.transform(ScaleToMean(crop=region).transform(placed(frame, box)))['img']
-                       for region in (None, AFFINE))
+        whole, part = (
+            crop.transform(ScaleToMean(crop=region).transform(placed(frame, box)))['img'] for region in (None, AFFINE)
+        )
         np.testing.assert_array_equal(part, whole)
 
     @pytest.mark.parametrize('scale_range', [None, (0.7, 1.35), (0.5, 0.9)])
@@ -84,7 +91,6 @@ class TestSampledRegion:
 
 
 class TestAntiAlias:
-
     @staticmethod
     def crop(frame, box, *steps):
         results = placed(frame, box)
@@ -92,17 +98,17 @@ class TestAntiAlias:
             results = step.transform(results)
         return TRANSFORMS.build(dict(type='TopdownAffine', input_size=(24, 32))).transform(results)['img']
 
-    @pytest.mark.parametrize('shrinks', [2., 5.])
+    @pytest.mark.parametrize('shrinks', [2.0, 5.0])
     def test_noise_falls_as_the_gaussian_averages(self, shrinks):
         frame = np.random.default_rng(0).normal(size=(400, 300, 3)).astype(np.float32)
-        out = self.crop(frame, ((150, 200), (24 * shrinks, 32 * shrinks), 0.), AntiAlias((24, 32)))
+        out = self.crop(frame, ((150, 200), (24 * shrinks, 32 * shrinks), 0.0), AntiAlias((24, 32)))
         variance = 1 / (4 * np.pi * 0.5**2 * (shrinks**2 - 1))  # integral of the squared kernel
         assert out.var() == pytest.approx(variance, rel=0.15)
-        assert self.crop(frame, ((150, 200), (24 * shrinks, 32 * shrinks), 0.)).var() > 2 * out.var()
+        assert self.crop(frame, ((150, 200), (24 * shrinks, 32 * shrinks), 0.0)).var() > 2 * out.var()
 
     @pytest.mark.parametrize('box', BOXES)
     def test_the_crop_is_that_of_the_blurred_whole_frame(self, box):
-        frame = cv2.GaussianBlur(image(2, size=(90, 120)).astype(np.float32), (0, 0), 2.)
+        frame = cv2.GaussianBlur(image(2, size=(90, 120)).astype(np.float32), (0, 0), 2.0)
         shrinks = max(box[1][0] / 24, box[1][1] / 32)
         want = frame
         if shrinks > 1:
@@ -121,19 +127,18 @@ class TestAntiAlias:
 
 
 class TestThinPhotons:
-
     def test_a_thinned_poisson_frame_is_one_of_less_light(self):
         np.random.seed(0)
-        frame = np.random.default_rng(0).poisson(4., (300, 400, 3)).astype(np.uint8)
-        out = ThinPhotons(keep=(0.25, 0.25), prob=1., person=False).transform(dict(img=frame))['img']
-        assert out.mean() == pytest.approx(1., rel=0.01) and out.var() == pytest.approx(1., rel=0.02)
+        frame = np.random.default_rng(0).poisson(4.0, (300, 400, 3)).astype(np.uint8)
+        out = ThinPhotons(keep=(0.25, 0.25), prob=1.0, person=False).transform(dict(img=frame))['img']
+        assert out.mean() == pytest.approx(1.0, rel=0.01) and out.var() == pytest.approx(1.0, rel=0.02)
         assert (out <= frame).all() and out.dtype == np.uint8
 
     def test_the_person_alone(self):
         np.random.seed(0)
         frame = np.full((90, 120, 3), 200, np.uint8)
         box = np.float32([[40, 30, 60, 50]])
-        out = ThinPhotons(keep=(0.5, 0.5), prob=1.).transform(dict(img=frame, bbox=box))['img']
+        out = ThinPhotons(keep=(0.5, 0.5), prob=1.0).transform(dict(img=frame, bbox=box))['img']
         thinned = np.argwhere((out < 200).all(axis=2))
         assert thinned.min(axis=0).tolist() == [25, 35] and thinned.max(axis=0).tolist() == [54, 64]
         assert (frame == 200).all(), 'the input stays'
@@ -145,8 +150,9 @@ class TestThinPhotons:
         changed = [(step.transform(dict(img=frame))['img'] != frame).any() for _ in range(300)]
         assert np.mean(changed) == pytest.approx(0.3, abs=0.08)
 
-    @pytest.mark.parametrize('kwargs', [dict(keep=(0., 1.)), dict(keep=(0.6, 0.5)), dict(keep=(0.5, 1.2)),
-                                        dict(prob=1.5), dict(scale=0)])
+    @pytest.mark.parametrize(
+        'kwargs', [dict(keep=(0.0, 1.0)), dict(keep=(0.6, 0.5)), dict(keep=(0.5, 1.2)), dict(prob=1.5), dict(scale=0)]
+    )
     def test_wrong_arguments(self, kwargs):
         with pytest.raises(ValueError, match='ThinPhotons takes'):
             ThinPhotons(**kwargs)

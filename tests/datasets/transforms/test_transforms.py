@@ -1,4 +1,5 @@
 """Transforms for one lighting and for pairs."""
+
 import json
 from unittest import mock
 
@@ -28,14 +29,21 @@ def image(seed=0, low=0, high=256, size=(40, 30)):
 def person(**kwargs):
     rng = np.random.default_rng(5)
     return dict(
-        bbox=np.float32([[4, 5, 25, 35]]), bbox_score=np.ones(1, np.float32), img_id=7, id=3,
+        bbox=np.float32([[4, 5, 25, 35]]),
+        bbox_score=np.ones(1, np.float32),
+        img_id=7,
+        id=3,
         keypoints=rng.uniform(5, 25, (1, 14, 2)).astype(np.float32),
-        keypoints_visible=np.ones((1, 14), np.float32), flip_indices=FLIP,
-        img_shape=(40, 30), ori_shape=(40, 30), img_path='a.png', **kwargs)
+        keypoints_visible=np.ones((1, 14), np.float32),
+        flip_indices=FLIP,
+        img_shape=(40, 30),
+        ori_shape=(40, 30),
+        img_path='a.png',
+        **kwargs,
+    )
 
 
 class TestLoadPairedImages:
-
     def test_low_light_first(self, tmp_path):
         paths = [str(tmp_path / f'{name}.png') for name in LIGHTINGS]
         images = [image(0, high=3), image(1)]
@@ -64,15 +72,17 @@ class TestLoadPairedImages:
 
 
 class TestMomentumView:
-
     def pair(self):
-        return dict(img=[image(0, 1, 9), image(1)], lighting=LIGHTINGS, **{k: v for k, v in person().items()})
+        return dict(img=[image(0, 1, 9), image(1)], lighting=LIGHTINGS, **person())
 
     def test_the_student_alone_is_degraded(self):
-        steps = Compose([
-            dict(type='AddMomentumView'),
-            dict(type='OnStudent', transforms=[dict(type='ThinPhotons', prob=1.)]),
-            dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')])])
+        steps = Compose(
+            [
+                dict(type='AddMomentumView'),
+                dict(type='OnStudent', transforms=[dict(type='ThinPhotons', prob=1.0)]),
+                dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')]),
+            ]
+        )
         student, well_lit, view = steps(self.pair())['img']
         want = ScaleToMean().transform(dict(img=image(0, 1, 9)))['img']
         np.testing.assert_array_equal(view, want)
@@ -90,10 +100,15 @@ class TestMomentumView:
         assert (images[0] == 255).any()
 
     def test_three_inputs(self):
-        steps = Compose([
-            dict(type='AddMomentumView'), dict(type='GetBBoxCenterScale'),
-            dict(type='RandomFlip', direction='horizontal', prob=1.),
-            dict(type='TopdownAffine', input_size=(24, 32)), dict(type='PackPairedInputs')])
+        steps = Compose(
+            [
+                dict(type='AddMomentumView'),
+                dict(type='GetBBoxCenterScale'),
+                dict(type='RandomFlip', direction='horizontal', prob=1.0),
+                dict(type='TopdownAffine', input_size=(24, 32)),
+                dict(type='PackPairedInputs'),
+            ]
+        )
         inputs = steps(self.pair())['inputs']
         assert list(inputs) == [*LIGHTINGS, MOMENTUM_VIEW]
         torch.testing.assert_close(inputs[MOMENTUM_VIEW], inputs['low_light'])
@@ -107,10 +122,16 @@ class TestMomentumView:
         lit = person(img=image(4), lighting='well_lit')
         batch = pseudo_collate([Compose([pack])(lit), both(single), both(self.pair())])
         present = {name: [x is not None for x in images] for name, images in batch['inputs'].items()}
-        assert present == {'low_light': [False, True, True], 'well_lit': [True, False, True],
-                           MOMENTUM_VIEW: [False, True, True]}
+        assert present == {
+            'low_light': [False, True, True],
+            'well_lit': [True, False, True],
+            MOMENTUM_VIEW: [False, True, True],
+        }
         assert [sample.lighting for sample in batch['data_samples']] == [
-            'well_lit', ('low_light', 'low_light'), (*LIGHTINGS, 'low_light')]
+            'well_lit',
+            ('low_light', 'low_light'),
+            (*LIGHTINGS, 'low_light'),
+        ]
 
     def test_a_batch_of_all_kinds_is_stacked(self):
         """As a loader's worker hands it over, and as it is pinned."""
@@ -123,8 +144,12 @@ class TestMomentumView:
         assert torch.equal(batch['well_lit'], torch.stack([one['inputs']['well_lit'] for one in samples]))
 
     def test_all_that_is_stacked_can_be_pinned(self):
-        batch = stack_views([dict(inputs=dict(low_light=torch.ones(3, 4, 2), well_lit=well_lit), data_samples='a')
-                             for well_lit in (None, torch.ones(3, 4, 2))])
+        batch = stack_views(
+            [
+                dict(inputs=dict(low_light=torch.ones(3, 4, 2), well_lit=well_lit), data_samples='a')
+                for well_lit in (None, torch.ones(3, 4, 2))
+            ]
+        )
         with mock.patch.object(torch.Tensor, 'pin_memory', lambda image, *_: image + 1):
             pinned = pin_memory(batch)
         assert (pinned['inputs']['low_light'] == 2).all() and pinned['inputs']['low_light'].shape == (2, 3, 4, 2)
@@ -162,18 +187,28 @@ class TestOnLighting:
             OnLighting('low_light', self.STEP).transform(dict(img=image(), img_path='a.png'))
         with pytest.raises(ValueError, match='photometric'):
             OnLighting('low_light', [dict(type='mmcv.Resize', scale=(10, 10))]).transform(
-                dict(img=[image(), image()], lighting=LIGHTINGS))
+                dict(img=[image(), image()], lighting=LIGHTINGS)
+            )
 
 
 class TestTagLighting:
-
     @pytest.mark.parametrize('high,lit', [(6, 'low_light'), (256, 'well_lit')])
     def test_reads_the_brightness(self, high, lit):
         assert TagLighting().transform(dict(img=image(high=high)))['lighting'] == lit
 
-    @pytest.mark.parametrize('around, person, lit', [
-        (30, 30, 'low_light'), (60, 60, 'well_lit'), (0, 100, 'well_lit'), (1, 40, 'well_lit'), (1, 3, 'low_light'),
-        (60, 20, 'low_light'), (255, 30, 'well_lit'), (0, 0, 'low_light')])
+    @pytest.mark.parametrize(
+        'around, person, lit',
+        [
+            (30, 30, 'low_light'),
+            (60, 60, 'well_lit'),
+            (0, 100, 'well_lit'),
+            (1, 40, 'well_lit'),
+            (1, 3, 'low_light'),
+            (60, 20, 'low_light'),
+            (255, 30, 'well_lit'),
+            (0, 0, 'low_light'),
+        ],
+    )
     def test_looks_at_the_person(self, around, person, lit):
         """By hand: the low-light branch would see the person at 102 * person / frame, the other as it is."""
         frame = np.full((40, 50, 3), around, np.uint8)
@@ -196,15 +231,16 @@ class TestTagLighting:
     def test_photographs_of_lspet_as_they_are_and_darkened(self, data_dir):
         content = json.loads((data_dir / 'lspet14' / 'annotations' / 'lspet14_val.json').read_text(encoding='utf-8'))
         names = {entry['id']: entry['file_name'] for entry in content['images']}
-        darken = SimulateLowLight((20., 20.), paired=False)
+        darken = SimulateLowLight((20.0, 20.0), paired=False)
         found = []
         for person in content['annotations'][::10]:
             photograph = cv2.imread(str(data_dir / 'lspet14' / 'images' / names[person['image_id']]))
             x, y, w, h = person['bbox']
             sample = dict(bbox=np.float32([[x, y, x + w, y + h]]), img_id=person['image_id'])
             dark = darken.transform(dict(img=photograph, img_id=1))['img']
-            found.append([TagLighting().transform(dict(sample, img=pixels))['lighting']
-                          for pixels in (photograph, dark)])
+            found.append(
+                [TagLighting().transform(dict(sample, img=pixels))['lighting'] for pixels in (photograph, dark)]
+            )
         assert len(found) > 40
         assert all(pair == ['well_lit', 'low_light'] for pair in found)
 
@@ -218,7 +254,6 @@ class TestTagLighting:
 
 
 class TestPackPairedInputs:
-
     def test_a_pair_is_one_sample_with_two_inputs(self):
         results = person(img=[image().astype(np.float32), image(1)], lighting=LIGHTINGS, split='LL')
         out = PackPairedInputs().transform(results)
@@ -235,8 +270,12 @@ class TestPackPairedInputs:
 
 def test_geometry_is_shared_and_flips_the_joints_once():
     """MMPose's own transforms, on a pair of equal images, against a single image."""
-    steps = [dict(type='GetBBoxCenterScale'), dict(type='RandomFlip', prob=1.),
-             dict(type='RandomBBoxTransform'), dict(type='TopdownAffine', input_size=(24, 32))]
+    steps = [
+        dict(type='GetBBoxCenterScale'),
+        dict(type='RandomFlip', prob=1.0),
+        dict(type='RandomBBoxTransform'),
+        dict(type='TopdownAffine', input_size=(24, 32)),
+    ]
     outs = []
     for pixels in (image(), [image(), image()]):
         np.random.seed(3)
