@@ -19,8 +19,6 @@ from mmpose.structures.bbox import bbox_xywh2xyxy
 from exlpose_mm.datasets.annotations import box_problem, check_annotations, people_of
 from exlpose_mm.datasets.crop_cache import CropCache
 from exlpose_mm.datasets.files import (
-    LONG_SPLITS,
-    SHORT_SPLITS,
     DatasetError,
     ImageFinder,
     MissingFileError,
@@ -33,6 +31,7 @@ from exlpose_mm.datasets.files import (
 )
 from exlpose_mm.joints import METAINFO
 from exlpose_mm.lighting import LIGHTINGS
+from exlpose_mm.splits import ALL_LOW_LIGHT, LONG_NAMES, LOW_LIGHT_TRAINING, OCN_CAMERAS, SHORT_NAMES, WELL_LIT
 
 __all__ = [
     'METAINFO',
@@ -47,7 +46,6 @@ __all__ = [
 
 IMAGE_DIRS = ('', 'ExLPose', 'ExLPose-OCN', 'ExLPose-OC')
 PAIR_FILE = 'brightPath2darkPath.txt'
-OCN_SPLITS = ('A7M3', 'RICOH3')
 TURNING = ('color', 'grayscale')
 """Ways of loading in which mmcv turns an image by its EXIF data."""
 
@@ -153,10 +151,10 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         stem = osp.splitext(osp.basename(ann_file))[0]
         name = stem.rpartition('_')[2]
         if self.lighting == 'well_lit':
-            return 'WL'
-        if name == 'WL':
-            return 'LL-A' if '_test_' in stem else 'LL'
-        return SHORT_SPLITS.get(name, name if name in LONG_SPLITS else 'LL')
+            return WELL_LIT
+        if name == WELL_LIT:
+            return ALL_LOW_LIGHT if '_test_' in stem else LOW_LIGHT_TRAINING
+        return SHORT_NAMES.get(name, name if name in LONG_NAMES else LOW_LIGHT_TRAINING)
 
     def _join_prefix(self) -> None:
         # find_annotation joins the data root, and only when data are loaded.
@@ -313,7 +311,7 @@ class ExLPoseOCNDataset(ExLPoseDataset):
         super().__init__(lighting='low_light', ann_file=ann_file, data_root=data_root, split=split, **kwargs)
 
     def _default_split(self, ann_file: str) -> str:
-        for split in OCN_SPLITS:
+        for split in OCN_CAMERAS:
             if split in osp.basename(ann_file):
                 return split
-        raise DatasetError(f'{ann_file!r} names no camera of {OCN_SPLITS}; set split')
+        raise DatasetError(f'{ann_file!r} names no camera of {OCN_CAMERAS}; set split')

@@ -14,6 +14,7 @@ from functools import lru_cache
 from PIL import ExifTags, Image
 
 from exlpose_mm.lighting import LIGHTINGS
+from exlpose_mm.splits import LONG_NAMES, SHORT_NAMES
 
 FOLDERS = dict(zip(LIGHTINGS, ('dark', 'bright')))
 ANNOTATION_DIRS = (
@@ -24,8 +25,6 @@ ANNOTATION_DIRS = (
         for sub in ('', '/ExLPose', '/ExLPose-OCN', '/ExLPose-OC')
     ),
 )
-LONG_SPLITS = {'LL-A': 'LL-All', 'LL-N': 'LL-Normal', 'LL-H': 'LL-Hard', 'LL-E': 'LL-Extreme'}
-SHORT_SPLITS = {long: short for short, long in LONG_SPLITS.items()}
 
 
 class DatasetError(ValueError):
@@ -76,7 +75,7 @@ def _aliases(name: str) -> list[str]:
         if 'ExLPose-OC_' in head
         else head.replace('ExLPose-OCN_', 'ExLPose-OC_')
     )
-    other_split = SHORT_SPLITS.get(split) or LONG_SPLITS.get(split, split)
+    other_split = SHORT_NAMES.get(split) or LONG_NAMES.get(split, split)
     names = [f'{h}_{s}{extension}' for h in (head, other_head) for s in (split, other_split)]
     return list(dict.fromkeys([name, *names]))
 

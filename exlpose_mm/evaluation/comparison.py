@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from exlpose_mm.evaluation.people import People, PeopleError
 from exlpose_mm.evaluation.results import Results, ResultsError, markdown_table, ordered, split_name
+from exlpose_mm.splits import ALL_LOW_LIGHT, LIGHT_TO_DARK
 
-LIGHT_TO_DARK = {'WL': 'well lit', 'LL-N': 'normal', 'LL-H': 'hard', 'LL-E': 'extreme'}
 MARKERS = 'osD^vPX*'
 INTERVAL = (2.5, 97.5)
 
@@ -69,10 +69,10 @@ def parse_source(source: str) -> tuple[str, str, str]:
     label, path = split_name(source)
     if label is not None:
         name, _, row = label.partition(':')
-        return name, row or 'LL-A', path
+        return name, row or ALL_LOW_LIGHT, path
     path = Path(osp.abspath(source))  # a link keeps its name
     own_name = path.name if path.is_dir() else path.stem
-    return path.parent.name if path.name == 'table.json' else own_name, 'LL-A', source
+    return path.parent.name if path.name == 'table.json' else own_name, ALL_LOW_LIGHT, source
 
 
 def _join(name: str, first: Results, second: Results) -> Results:

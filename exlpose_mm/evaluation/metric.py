@@ -18,7 +18,8 @@ from xtcocotools.cocoeval import COCOeval
 from exlpose_mm.datasets.annotations import people_of
 from exlpose_mm.datasets.exlpose import find_annotation
 from exlpose_mm.evaluation.people import People
-from exlpose_mm.evaluation.results import GROUND_TRUTH, ROW_ORDER, Matches, Results, ordered, text_table
+from exlpose_mm.evaluation.results import GROUND_TRUTH, Matches, Results, ordered, text_table
+from exlpose_mm.splits import MEANS, ROWS, UNIONS, lighting_of_row
 
 
 class SplitError(ValueError):
@@ -76,9 +77,9 @@ class LightingCocoMetric(CocoMetric):
         self,
         ann_files: dict[str, str],
         data_root: str | None = None,
-        unions: dict[str, Sequence[str]] = {'LL-A': ('LL-N', 'LL-H', 'LL-E')},
-        means: dict[str, Sequence[str]] = {'OCN': ('A7M3', 'RICOH3')},
-        row_order: Sequence[str] = ROW_ORDER,
+        unions: dict[str, Sequence[str]] = UNIONS,
+        means: dict[str, Sequence[str]] = MEANS,
+        row_order: Sequence[str] = ROWS,
         table_prefix: str | None = None,
         use_area: bool = False,
         iou_type: str = 'keypoints',
@@ -137,7 +138,7 @@ class LightingCocoMetric(CocoMetric):
                 boxes=boxes,
                 category_id=1,
                 annotation_id=sample['id'] if boxes == GROUND_TRUTH else None,
-                lighting=sample.get('lighting') or ('well_lit' if split == 'WL' else 'low_light'),
+                lighting=sample.get('lighting') or lighting_of_row(split),
                 simulated=sample.get('simulated', ''),
                 **_place(sample.get('img_path', ''), self.data_root),
             )

@@ -27,9 +27,7 @@ import numpy as np
 from xtcocotools.cocoeval import COCOeval
 
 from exlpose_mm.evaluation.people import People, PeopleError
-
-ROW_ORDER = ('LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL', 'A7M3', 'RICOH3', 'OCN')
-"""The rows that the paper reports, in its order."""
+from exlpose_mm.splits import ALL_LOW_LIGHT, ROWS
 
 GROUND_TRUTH = 'ground truth'
 RECALL_LEVELS = np.linspace(0, 1, 101)
@@ -41,7 +39,7 @@ class ResultsError(ValueError):
     """A file holds no test results."""
 
 
-def ordered(rows: Iterable[str], order: Sequence[str] = ROW_ORDER) -> list[str]:
+def ordered(rows: Iterable[str], order: Sequence[str] = ROWS) -> list[str]:
     """Sort rows by their place in ``order``; others follow as they come."""
     rows = list(dict.fromkeys(rows))
     return [*(row for row in order if row in rows), *(row for row in rows if row not in order)]
@@ -172,7 +170,7 @@ class Results:
             os.remove(f'{prefix}.people.npz')
 
     @classmethod
-    def read(cls, path: str, row: str = 'LL-A') -> 'Results':
+    def read(cls, path: str, row: str = ALL_LOW_LIGHT) -> 'Results':
         """Read a table's JSON and the arrays beside it, or the numbers of plain MMPose.
 
         Args:

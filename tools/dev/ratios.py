@@ -37,6 +37,7 @@ from exlpose_mm.engine.hooks.acceleration import keep_heap
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.joints import JOINTS
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
+from exlpose_mm.splits import BY_DARKNESS
 
 psutil = Extra('psutil', 'dev')
 Task = Callable[[], object]
@@ -175,7 +176,7 @@ def metric_cost(repeats: int, people: int = 2789) -> Ratio:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         truth, samples = {}, []
-        for row, count in zip(('LL-N', 'LL-H', 'LL-E'), np.diff(np.linspace(0, people, 4).astype(int))):
+        for row, count in zip(BY_DARKNESS, np.diff(np.linspace(0, people, 4).astype(int))):
             content, predicted = _random_people(row, count, rng)
             truth[row] = osp.join(folder, f'{row}.json')
             dump(content, truth[row])

@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from exlpose_mm.datasets.transforms.darkening import SPLITS as ROWS
 from exlpose_mm.joints import JOINTS, LINKS
+from exlpose_mm.splits import ALL_LOW_LIGHT, LOW_LIGHT_TRAINING, ROW_OF_LEVEL, WELL_LIT
 from exlpose_mm.writing import write_file
 
 SPLITS = ('train', 'test')
@@ -61,11 +61,11 @@ def write_annotations(root: Path, split: str, pairs: list[dict], description: st
     """Write ``ExLPose_<split>_<set>.json`` of WL, of LL (train) or LL-A (test), and of each level."""
     number = count(1)
     pairs = [dict(pair, people=[dict(person, id=next(number)) for person in pair['people']]) for pair in pairs]
-    sets = {'WL': ('bright', pairs), 'LL-A' if split == 'test' else 'LL': ('dark', pairs)}
+    sets = {WELL_LIT: ('bright', pairs), ALL_LOW_LIGHT if split == 'test' else LOW_LIGHT_TRAINING: ('dark', pairs)}
     if split == 'test':
         for level in dict.fromkeys(pair['level'] for pair in pairs):
-            if level in ROWS:
-                sets[ROWS[level]] = 'dark', [pair for pair in pairs if pair['level'] == level]
+            if level in ROW_OF_LEVEL:
+                sets[ROW_OF_LEVEL[level]] = 'dark', [pair for pair in pairs if pair['level'] == level]
     for name, (side, chosen) in sets.items():
         content = json.dumps(coco(chosen, side, description))
         write_file(root / ANNOTATIONS / f'ExLPose_{split}_{name}.json', content.encode())

@@ -12,18 +12,8 @@ from mmpose.registry import TRANSFORMS
 from exlpose_mm.camera.simulation import Camera, camera_of, check_image, draw_camera
 from exlpose_mm.datasets.transforms.enhancement import gamma_correction
 from exlpose_mm.lighting import LIGHTINGS
+from exlpose_mm.splits import ROW_OF_LEVEL
 
-SPLITS = {
-    'normal': 'LL-N',
-    'hard': 'LL-H',
-    'extreme': 'LL-E',
-    'exlpose-normal': 'LL-N',
-    'exlpose-hard': 'LL-H',
-    'exlpose-extreme': 'LL-E',
-    'a7m3': 'A7M3',
-    'ricoh3': 'RICOH3',
-}
-"""Row of the results table for each level of simulated darkness."""
 RANDOM = 'exlpose'
 """The level of a random camera like ExLPose's."""
 
@@ -108,8 +98,8 @@ class SimulateLowLight(Darken):
             Camera(**self.camera)
 
     def simulate(self, image: np.ndarray, results: dict) -> np.ndarray:
-        if isinstance(self.level, str) and self.level in SPLITS:
-            results['split'] = SPLITS[self.level]
+        if isinstance(self.level, str) and self.level in ROW_OF_LEVEL:
+            results['split'] = ROW_OF_LEVEL[self.level]
         camera, rng = self._draw(results)
         return camera.expose(image, rng)
 

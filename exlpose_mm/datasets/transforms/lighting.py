@@ -12,6 +12,7 @@ from mmpose.registry import TRANSFORMS
 
 from exlpose_mm.datasets.transforms.photometry import channel_sums
 from exlpose_mm.lighting import LIGHTINGS, check_lighting
+from exlpose_mm.splits import row_of_lighting
 
 
 @TRANSFORMS.register_module()
@@ -137,7 +138,7 @@ class TagLighting(BaseTransform):
         if 'lighting' in results:
             return results
         if self.lighting is not None:
-            results.update(lighting=self.lighting, split='WL' if self.lighting == 'well_lit' else 'LL-A')
+            results.update(lighting=self.lighting, split=row_of_lighting(self.lighting))
         else:
             results['lighting'] = self._read(results['img'], results.get('bbox'))
         return results
