@@ -1,0 +1,46 @@
+"""The house: public names, who may import whom, lint."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+
+import exlpose_mm
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLIC = [
+    'AddMomentumView', 'AntiAlias', 'CPNCrop', 'CPNHead', 'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook',
+    'DomainAdversarialLoss', 'DualTeacherHead', 'ELLA', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'FiniteLossHook',
+    'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss', 'HeatmapCrossEntropyLoss', 'InitialValHook',
+    'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d', 'LearningHook', 'LightingCocoMetric',
+    'LightingDataPreprocessor', 'LightingError', 'LightingPoseEstimator', 'LightingVisualizer', 'LoadLabelledImage',
+    'LoadPairedImages', 'LogHistoryHook', 'LowLightEnhance', 'MomentumTeacherHook', 'OnLighting', 'OnStudent',
+    'OrphansHook', 'PackPairedInputs', 'ReseedHook', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler',
+    'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'VariablesHook', 'WorkDirHook', 'lighting',
+    'tap',
+]  # fmt: skip
+"""What users import. A name that goes breaks their code: say so in CHANGELOG.md."""
+
+
+def test_public_names():
+    assert sorted(exlpose_mm.__all__) == PUBLIC
+    assert all(hasattr(exlpose_mm, name) for name in PUBLIC)
+
+
+def test_who_may_import_whom(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename='pyproject.toml', no_cache=True) == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+
+
+@pytest.mark.parametrize('command', [('check',), ('format', '--check')])
+def test_lint_and_format(command):
+    done = subprocess.run([sys.executable, '-m', 'ruff', *command, ROOT], capture_output=True, encoding='utf-8')
+    assert done.returncode == 0, done.stdout
+
+
+def test_tests_mirror_the_package():
+    rooms = [path.parent.relative_to(ROOT / 'exlpose_mm') for path in (ROOT / 'exlpose_mm').rglob('__init__.py')]
+    inner = {'models/heads', 'engine/hooks', 'evaluation/report'}  # tested with their room
+    assert [room for room in rooms if not (ROOT / 'tests' / room).is_dir() and room.as_posix() not in inner] == []
