@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
 
 import exlpose_mm
 
@@ -30,12 +29,14 @@ def test_public_names():
 
 
 def test_who_may_import_whom(monkeypatch, capsys):
+    linter = pytest.importorskip('importlinter.cli')
     monkeypatch.chdir(ROOT)
-    assert lint_imports(config_filename='pyproject.toml', no_cache=True) == EXIT_STATUS_SUCCESS, capsys.readouterr().out
+    assert linter.lint_imports(config_filename='pyproject.toml', no_cache=True) == 0, capsys.readouterr().out
 
 
 @pytest.mark.parametrize('command', [('check',), ('format', '--check')])
 def test_lint_and_format(command):
+    pytest.importorskip('ruff')
     done = subprocess.run([sys.executable, '-m', 'ruff', *command, ROOT], capture_output=True, encoding='utf-8')
     assert done.returncode == 0, done.stdout
 
