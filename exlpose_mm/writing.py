@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and tables."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,3 +30,10 @@ def write_file(path: Path, content: bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def markdown_table(cells: Sequence[Sequence[str]]) -> str:
+    """Lay out a header and rows as Markdown: the first column to the left, the others to the right."""
+    header, *rows = cells
+    rule = ['---', *['---:'] * (len(header) - 1)]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in [header, rule, *rows])

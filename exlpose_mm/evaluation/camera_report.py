@@ -12,6 +12,7 @@ from mmengine.fileio import dump
 from exlpose_mm.camera.calibration import judge, measure, retake
 from exlpose_mm.camera.simulation import Camera
 from exlpose_mm.visualization import contact_sheet, lift
+from exlpose_mm.writing import markdown_table
 
 
 def write_report(folder: str, frames: dict[str, np.ndarray], cameras: Sequence[Camera], seed: int = 0) -> str:
@@ -53,18 +54,14 @@ def _middle(frame: np.ndarray, size: tuple[int, int] = (480, 270)) -> np.ndarray
 
 
 def _markdown(tables: dict[str, tuple[dict[str, float], dict[str, float]]]) -> str:
-    head = ['| |', '|---|']
-    for number, _ in enumerate(tables, 1):
-        head[0] += f' real {number} | simulated | ratio |'
-        head[1] += '--:|--:|--:|'
     lines = [f'{number}: {osp.basename(name)}\n' for number, name in enumerate(tables, 1)]
-    names = next(iter(tables.values()))[0]
+    header = [f'{what} {number}' for number, _ in enumerate(tables, 1) for what in ('real', 'simulated', 'ratio')]
     rows = [
-        f'| {name} |'
-        + ''.join(
-            f' {real[name]:.3g} | {simulated[name]:.3g} | {simulated[name] / max(real[name], 1e-9):.2f} |'
-            for real, simulated in tables.values()
-        )
-        for name in names
+        [name, *(cell for real, simulated in tables.values() for cell in _compared(real[name], simulated[name]))]
+        for name in next(iter(tables.values()))[0]
     ]
-    return '\n'.join([*lines, *head, *rows, ''])
+    return '\n'.join([*lines, markdown_table([['', *header], *rows]), ''])
+
+
+def _compared(real: float, simulated: float) -> tuple[str, str, str]:
+    return f'{real:.3g}', f'{simulated:.3g}', f'{simulated / max(real, 1e-9):.2f}'

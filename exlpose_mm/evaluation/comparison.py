@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from exlpose_mm.evaluation.people import People, PeopleError
-from exlpose_mm.evaluation.results import Results, ResultsError, markdown_table, ordered, split_name
+from exlpose_mm.evaluation.results import Results, ResultsError, ordered, split_name
 from exlpose_mm.splits import ALL_LOW_LIGHT, LIGHT_TO_DARK
+from exlpose_mm.writing import markdown_table
 
 MARKERS = 'osD^vPX*'
 INTERVAL = (2.5, 97.5)

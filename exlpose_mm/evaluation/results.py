@@ -28,6 +28,7 @@ from xtcocotools.cocoeval import COCOeval
 
 from exlpose_mm.evaluation.people import People, PeopleError
 from exlpose_mm.splits import ALL_LOW_LIGHT, ROWS
+from exlpose_mm.writing import markdown_table
 
 GROUND_TRUTH = 'ground truth'
 RECALL_LEVELS = np.linspace(0, 1, 101)
@@ -261,13 +262,6 @@ def text_table(cells: Sequence[Sequence[str]]) -> str:
     """Lay out a table for a log."""
     widths = [max(map(len, column)) for column in zip(*cells)]
     return '\n'.join('  '.join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in cells)
-
-
-def markdown_table(cells: Sequence[Sequence[str]]) -> str:
-    """Lay out a table as Markdown."""
-    header, *rows = cells
-    rule = ['---', *['---:'] * (len(header) - 1)]
-    return '\n'.join(f'| {" | ".join(row)} |' for row in [header, rule, *rows])
 
 
 def split_name(argument: str) -> tuple[str | None, str]:

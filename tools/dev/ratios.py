@@ -38,6 +38,7 @@ from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.joints import JOINTS
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
 from exlpose_mm.splits import BY_DARKNESS
+from exlpose_mm.writing import markdown_table
 
 psutil = Extra('psutil', 'dev')
 Task = Callable[[], object]
@@ -379,13 +380,17 @@ def _peak(device: str) -> float:
 
 def text_table(ratios: Sequence[Ratio]) -> str:
     """A Markdown table."""
-    rows = ['| task / yardstick | ratio | spread | task | yardstick |', '|---|--:|--:|--:|--:|']
-    rows += [
-        f'| {r.name} | {r.median:.3f} | {r.low:.3f} to {r.high:.3f} | {r.task:.4g} {r.unit} | '
-        f'{r.yardstick:.4g} {r.unit} |'
+    rows = [
+        [
+            r.name,
+            f'{r.median:.3f}',
+            f'{r.low:.3f} to {r.high:.3f}',
+            f'{r.task:.4g} {r.unit}',
+            f'{r.yardstick:.4g} {r.unit}',
+        ]
         for r in ratios
     ]
-    return '\n'.join(rows)
+    return markdown_table([['task / yardstick', 'ratio', 'spread', 'task', 'yardstick'], *rows])
 
 
 def epoch_table(whole: Ratio, cached: Ratio, step: Ratio, batch: int, people: int = 10000) -> str:
@@ -399,7 +404,7 @@ def epoch_table(whole: Ratio, cached: Ratio, step: Ratio, batch: int, people: in
         batch (int): Pairs in it.
         people (int): In an epoch.
     """
-    rows = ['| devices like this | workers for each | whole frames | crop cache |', '|--:|--:|--:|--:|']
+    rows = [['devices like this', 'workers for each', 'whole frames', 'crop cache']]
     for devices in (1, 2, 4, 8):
         for workers in (1, 2, 4, 8):
             step_time = people * step.task / batch / devices
@@ -408,8 +413,8 @@ def epoch_table(whole: Ratio, cached: Ratio, step: Ratio, batch: int, people: in
                 loading = people * sample.task / SAMPLES / (devices * workers)
                 bound = 'loading' if loading > step_time else 'step'
                 cells.append(f'{max(loading, step_time) / 60:.1f} min ({bound})')
-            rows.append(f'| {devices} | {workers} | {" | ".join(cells)} |')
-    return '\n'.join(rows)
+            rows.append([str(devices), str(workers), *cells])
+    return markdown_table(rows)
 
 
 def as_json(ratios: Sequence[Ratio]) -> list[dict]:

@@ -20,6 +20,7 @@ from mmpose.registry import DATASETS
 from exlpose_mm.camera.simulation import darken
 from exlpose_mm.compat.extras import CONFIGS, Extra
 from exlpose_mm.datasets.making.drawn import write_dataset
+from exlpose_mm.writing import markdown_table
 
 psutil = Extra('psutil', 'dev')
 CONFIG = 'demo/exlpose_r18_1xb16-10e_demo-128x96.py'
@@ -199,14 +200,11 @@ def changes(notes: Sequence[dict[str, float]], tolerance: float = 0.02) -> list[
 
 def text_table(found: Sequence[Change]) -> str:
     """A Markdown table."""
-    rows = ['| held | second quarter | last quarter | change | |', '|---|--:|--:|--:|---|']
-    return '\n'.join(
-        rows
-        + [
-            f'| {c.name} | {c.before:.5g} | {c.after:.5g} | {c.growth:+.2%} | {"LEAKS" if c.leaks else "flat"} |'
-            for c in found
-        ]
-    )
+    header = ['held', 'second quarter', 'last quarter', 'change', '']
+    rows = [
+        [c.name, f'{c.before:.5g}', f'{c.after:.5g}', f'{c.growth:+.2%}', 'LEAKS' if c.leaks else 'flat'] for c in found
+    ]
+    return markdown_table([header, *rows])
 
 
 def parse_args(argv=None):

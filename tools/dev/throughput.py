@@ -29,6 +29,7 @@ from exlpose_mm.datasets.collate import stack_views
 from exlpose_mm.datasets.crop_cache import build as build_cache
 from exlpose_mm.engine.building import build_dataset, build_model, strip_init_cfg
 from exlpose_mm.lighting import LIGHTINGS
+from exlpose_mm.writing import markdown_table
 
 PEOPLE, EPOCHS = 11400, 32
 """Of the paper's training: people in pairs, and how often each is seen."""
@@ -357,9 +358,8 @@ def machine(device: str) -> str:
 
 def text_table(rates: Sequence[Rate]) -> str:
     """A Markdown table."""
-    rows = ['| what | median | spread | unit |', '|---|--:|--:|---|']
-    rows += [f'| {r.name} | {r.median:.4g} | {r.low:.4g} to {r.high:.4g} | {r.unit} |' for r in rates]
-    return '\n'.join(rows)
+    rows = [[r.name, f'{r.median:.4g}', f'{r.low:.4g} to {r.high:.4g}', r.unit] for r in rates]
+    return markdown_table([['what', 'median', 'spread', 'unit'], *rows])
 
 
 def as_json(rates: Sequence[Rate]) -> list[dict]:
