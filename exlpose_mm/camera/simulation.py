@@ -8,11 +8,11 @@ black level and quantisation -> demosaic -> white balance -> colour matrix -> cl
 tone curve is put back.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
+from scipy.stats import tukeylambda
 
 LEVELS = dict(normal=8.0, hard=2.0, extreme=0.6)
 """Mean of the dark frame in DN, per level. Ours, not the paper's: ExLPose names its
@@ -169,7 +169,8 @@ class Camera:
         if self.read_shape is None:
             return rng.standard_normal(shape, dtype=np.float32)
         uniform = rng.random(shape, dtype=np.float32).clip(1e-7)  # from [0, 1), and 0 has no finite quantile
-        return tukey_lambda(uniform, self.read_shape)
+        noise = tukeylambda(self.read_shape)
+        return (noise.ppf(uniform) / noise.std()).astype(np.float32)
 
     def _quantise(self, raw: np.ndarray) -> np.ndarray:
         if self.adc_bits is None:
@@ -214,20 +215,6 @@ def mosaic(image: np.ndarray) -> np.ndarray:
 def mosaic_of(colour: tuple[float, float, float], shape: tuple[int, ...]) -> np.ndarray:
     """Each sensor pixel's share of a colour (red, green, blue): (H, W) float32."""
     return mosaic(np.broadcast_to(np.float32(colour[::-1]), shape))
-
-
-def tukey_lambda(uniform: np.ndarray, shape: float) -> np.ndarray:
-    """Quantiles of the Tukey-lambda distribution of unit variance, at 0 < ``uniform`` < 1.
-
-    Args:
-        uniform (np.ndarray): Any shape, float32.
-        shape (float): Above -0.5, where the variance is finite.
-    """
-    if abs(shape) < 1e-4:  # the logistic distribution is the limit
-        return np.log(uniform / (1 - uniform)) * np.float32(math.sqrt(3) / math.pi)
-    symmetric = math.gamma(shape + 1) ** 2 / math.gamma(2 * shape + 2)
-    variance = 2 / shape**2 * (1 / (1 + 2 * shape) - symmetric)
-    return (uniform**shape - (1 - uniform) ** shape) * np.float32(1 / (shape * math.sqrt(variance)))
 
 
 def _transform(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
