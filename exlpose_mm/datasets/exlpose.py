@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from mmengine.dataset import Compose
 from mmengine.fileio import load
 from mmengine.utils import is_list_of
 from mmpose.datasets.datasets import BaseCocoStyleDataset
@@ -105,9 +106,11 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             ``brightPath2darkPath.txt`` if the data root has it, else pairs are found by name.
         unlabelled (bool): Take every box for a person, whether it has joints or not, and leave the
             joints out; for training without labels. Defaults to False.
-        crop_cache (str, optional): A file of ``tools/cache_crops.py`` for this data set and
-            pipeline, from which training samples are read instead of the whole frames. The samples
-            are the same, but the pixels that a pipeline cannot reach are zero in the frame.
+        crop_cache (str | dict, optional): A file of ``tools/cache_crops.py`` for this data set and
+            pipeline, from which samples are read instead of the whole frames. The samples
+            are the same, but the pixels that a pipeline cannot reach are zero in the frame. A member of
+            a ``CombinedDataset`` is told what follows its own pipeline:
+            ``dict(file=FILE, pipeline=test_pipeline)``.
         data_prefix (dict): ``img``, if given, is the only folder where images are looked for.
         **kwargs: As for :class:`mmpose.datasets.BaseCocoStyleDataset`.
 
@@ -133,7 +136,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         split: str | None = None,
         pair_file: str | None = None,
         unlabelled: bool = False,
-        crop_cache: str | None = None,
+        crop_cache: str | dict | None = None,
         data_prefix: dict = dict(img=''),
         **kwargs,
     ) -> None:
@@ -143,7 +146,9 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         self.split = split or self._default_split(ann_file)
         self.pair_file = pair_file
         self.unlabelled = unlabelled
-        self.crop_cache = crop_cache and CropCache(crop_cache, data_root or '.')
+        cache = dict(file=crop_cache) if isinstance(crop_cache, str) else {**(crop_cache or {})}
+        self.crop_cache = CropCache(cache['file'], data_root or '.') if cache else None
+        self._following = Compose(cache.get('pipeline', [])).transforms
         self._searches_images = not data_prefix.get('img')
         super().__init__(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix, **kwargs)
 
@@ -172,7 +177,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             self._check_not_turned()
         if self.crop_cache:
             people = (self.get_data_info(i) for i in range(len(self)))
-            self.crop_cache.check(people, self.pipeline.transforms)
+            self.crop_cache.check(people, [*self.pipeline.transforms, *self._following])
 
     def _check_not_turned(self) -> None:
         for path in sorted({self.get_data_info(i)['img_path'] for i in range(len(self))}):

@@ -45,6 +45,25 @@ def build_dataset(config: Config, **pack):
         return DATASETS.build(dataset)
 
 
+def build_uncached(config: Config, part: str = 'train') -> list:
+    """The data sets of one of the config's loaders, each with its whole pipeline, without a crop cache.
+
+    Args:
+        config (Config): Is not changed.
+        part (str): ``'train'``, ``'val'`` or ``'test'``; members of a ``CombinedDataset`` come one by one.
+    """
+    dataset = config[f'{part}_dataloader'].dataset.to_dict()
+    following = dataset.get('pipeline', []) if 'datasets' in dataset else []
+    members = [
+        dict(member, pipeline=[*member.get('pipeline', []), *following])
+        for member in dataset.get('datasets', [dataset])
+    ]
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        return [
+            DATASETS.build({key: value for key, value in member.items() if key != 'crop_cache'}) for member in members
+        ]
+
+
 def change_dicts(node: Any, change: Callable[[dict], dict]) -> Any:
     """A copy of nested dicts and lists with each dict changed."""
     if isinstance(node, dict):

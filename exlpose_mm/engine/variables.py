@@ -6,16 +6,18 @@ places are set that a variable is about, in any config: shipped, written to a wo
 
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmpose.registry import HOOKS
+from mmpose.registry import DATASETS, HOOKS
 
-VARIABLES = ('data_root', 'pretrained')
+from exlpose_mm.datasets.exlpose import ExLPoseDataset
+
+VARIABLES = ('data_root', 'pretrained', 'crop_cache')
 """What may be said, as ``NAME=VALUE`` or by the environment variable of the name in capitals."""
 READ = {
     *inspect.signature(Runner.__init__).parameters,
@@ -40,8 +42,9 @@ def load_config(path: str, **variables: str | None) -> Config:
     Args:
         path (str): The file.
         **variables: Of :data:`VARIABLES`: ``data_root``, the folder of all its data sets and metrics; ``pretrained``,
-            path or URL of what the backbone starts from. None, the default, is what the environment variable
-            ``DATA_ROOT`` or ``PRETRAINED`` says or, if there is none, what the config does.
+            path or URL of what the backbone starts from; ``crop_cache``, a file of ``tools/cache_crops.py`` for all
+            its data sets. None, the default, is what the environment variable ``DATA_ROOT``, ``PRETRAINED`` or
+            ``CROP_CACHE`` says or, if there is none, what the config does.
 
     Raises:
         ConfigError: If there is no such file, or the config has no such place, or several that differ.
@@ -54,7 +57,7 @@ def load_config(path: str, **variables: str | None) -> Config:
             raise ConfigError(f'no config {path}')
         config = Config.fromfile(path)
     for name, value in wanted.items():
-        _set(config, name, value)
+        (_set_crop_cache if name == 'crop_cache' else _set)(config, name, value)
     return config
 
 
@@ -120,7 +123,26 @@ def _set(config: Config, name: str, value: str) -> None:
         config[part] = _map(config[part], change)
 
 
+def _set_crop_cache(config: Config, name: str, value: str) -> None:
+    for part in _parts(config, name):
+        config[part].dataset = _with_crop_cache(config[part].dataset.to_dict(), value)
+    if value not in _crop_caches(config):
+        raise ConfigError(f'{config.filename}: {name}={value} changes nothing, there is no ExLPoseDataset in it')
+
+
+def _with_crop_cache(dataset: dict, file: str, following: Sequence[dict] = ()) -> dict:
+    if 'datasets' in dataset:
+        following = [*dataset.get('pipeline', []), *following]
+        return dict(dataset, datasets=[_with_crop_cache(member, file, following) for member in dataset['datasets']])
+    kind = DATASETS.get(dataset['type']) if isinstance(dataset['type'], str) else dataset['type']
+    if kind is None or not issubclass(kind, ExLPoseDataset):
+        return dataset
+    return dict(dataset, crop_cache=dict(file=file, pipeline=following) if following else file)
+
+
 def _parts(config: Config, name: str) -> list[str]:
+    if name == 'crop_cache':
+        return [part for part in config if part.endswith('_dataloader') and config[part]]
     if name == 'pretrained':
         return [part for part in ('model', 'pretrained') if part in config]
     return [part for part in config if part.endswith(('_dataloader', '_evaluator', 'data_root'))]
@@ -140,7 +162,16 @@ def _checkpoints(config: Config) -> set[str]:
     return {value for key, value in _items(backbone) if key == 'checkpoint'}
 
 
-_PLACES: dict[str, Callable[[Config], set[str]]] = dict(data_root=_data_roots, pretrained=_checkpoints)
+def _crop_caches(config: Config) -> set[str]:
+    found = [
+        value for part in _parts(config, 'crop_cache') for key, value in _items(config[part]) if key == 'crop_cache'
+    ]
+    return {value['file'] if isinstance(value, dict) else value for value in found if value}
+
+
+_PLACES: dict[str, Callable[[Config], set[str]]] = dict(
+    data_root=_data_roots, pretrained=_checkpoints, crop_cache=_crop_caches
+)
 _MEANT = dict(data_root='data_root of data sets and metrics', pretrained='checkpoint in the init_cfg of its backbone')
 
 

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import runpy
 import signal
 from pathlib import Path
 
@@ -11,14 +12,15 @@ import pytest
 import torch
 from mmcv.transforms import BaseTransform
 from mmpose.datasets.transforms import GetBBoxCenterScale, RandomBBoxTransform, TopdownAffine
-from mmpose.registry import TRANSFORMS
-from test_configs import load
+from mmpose.registry import DATASETS, TRANSFORMS
+from test_configs import ROOT, load
 from test_transforms import image
 from torch.utils.data import DataLoader
 
 from exlpose_mm import ExLPoseDataset
 from exlpose_mm.datasets import crop_cache
 from exlpose_mm.datasets.crop_cache import CropCache, CropCacheError, build, reach, verify
+from exlpose_mm.engine.variables import ConfigError, load_config
 
 AFFINE = dict(type='TopdownAffine', input_size=(24, 32))
 CODEC = dict(type='MSRAHeatmap', input_size=(24, 32), heatmap_size=(6, 8), sigma=1)
@@ -70,6 +72,8 @@ def sample(dataset, index, seed):
 
 
 def same(first, second) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -130,6 +134,29 @@ class TestSamples:
             sample(pairs(exlpose_root, config.train_dataloader.dataset.pipeline, crop_cache=path), 1, 0),
             sample(dataset, 1, 0),
         )
+
+    def test_of_all_loaders_by_one_option(self, exlpose_root, path, monkeypatch):
+        """Those of a test too, whose data sets are members of one that has the pipeline."""
+        name = 'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py'
+        tool = runpy.run_path(str(ROOT / 'tools' / 'cache_crops.py'))['main']
+        tool([f'configs/{name}', '--out', path, '--data-root', str(exlpose_root), '--workers', '0'])
+        whole, cached = (
+            load_config(str(ROOT / 'configs' / name), data_root=str(exlpose_root), crop_cache=cache)
+            for cache in (None, path)
+        )
+        monkeypatch.chdir(ROOT)
+        for part in ('train', 'val', 'test'):
+            sets = [DATASETS.build(config[f'{part}_dataloader'].dataset) for config in (whole, cached)]
+            assert len(sets[0]) == len(sets[1]) > 0
+            assert same(*(sample(dataset, len(sets[0]) - 1, 0) for dataset in sets))
+        monkeypatch.setattr(crop_cache.CropCache, 'load', lambda self, person: 1 / 0)
+        for part in ('train', 'val', 'test'):
+            with pytest.raises(ZeroDivisionError):
+                DATASETS.build(cached[f'{part}_dataloader'].dataset)[0]
+
+    def test_an_option_that_would_change_nothing(self, path):
+        with pytest.raises(ConfigError, match=f'crop_cache={path} changes nothing'):
+            load_config(str(ROOT / 'configs/lspet/baseline-all_mobilenetv2_1xb32-8e_lspet-128x96.py'), crop_cache=path)
 
 
 class TestBuilding:
