@@ -9,6 +9,7 @@ tone curve is put back.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,25 +29,22 @@ _TO_LINEAR = dict(
     linear=_CODES.astype(np.float32),
 )
 
+
+def _eighths(kernel: Sequence[Sequence[float]]) -> np.ndarray:
+    return np.array(kernel, np.float32) / 8
+
+
 _SQUARE = np.array([[1, 1, 1], [1, 4, 1], [1, 1, 1]], np.float32)
 _CROSS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32)
 _BILINEAR_BGR = (_SQUARE, _CROSS, _SQUARE)
-_ALONG = (
-    np.array(
-        [[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]], np.float32
-    )
-    / 8
-)
+_ALONG = _eighths([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]])
 # Green at red and blue; a colour at green, whose pixels lie in the same row or column; the other
 # of red and blue at one of them.
 _MALVAR = (
-    np.array([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]], np.float32) / 8,
+    _eighths([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]),
     _ALONG,
     np.ascontiguousarray(_ALONG.T),
-    np.array(
-        [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]], np.float32
-    )
-    / 8,
+    _eighths([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]),
 )
 
 
