@@ -75,8 +75,8 @@ class CPNHeatmap(BaseKeypointCodec):
         for name, size in sizes.items():
             if len(size) != 2 or min(size) <= 0:
                 raise ValueError(f'{name} must be a positive (width, height), got {size}')
-        for size in (*kernel_sizes, refine_kernel_size):
-            if size <= 0 or size % 2 == 0:
+        for kernel_size in (*kernel_sizes, refine_kernel_size):
+            if kernel_size <= 0 or kernel_size % 2 == 0:
                 raise ValueError(
                     'Kernel sizes must be odd and positive, got '
                     f'kernel_sizes={tuple(kernel_sizes)} and '

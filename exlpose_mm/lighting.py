@@ -5,8 +5,9 @@ features separately while both lightings share every convolution.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ class LSBN2d(nn.Module):
     # mmcv derives the submodule names of backbones ('bn1', ...) from this.
     _abbr_ = 'bn'
 
-    def __init__(self, num_features: int, **kwargs) -> None:
+    def __init__(self, num_features: int, **kwargs: Any) -> None:
         super().__init__()
         self.num_features = num_features
         self.bns = nn.ModuleList(nn.BatchNorm2d(num_features, **kwargs) for _ in LIGHTINGS)
@@ -70,7 +71,7 @@ class LSBN2d(nn.Module):
             )
         return self.bns[LIGHTINGS.index(self.active)](x)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         names = set(self.bns[0].state_dict())
         for name in names & {key[len(prefix) :] for key in state_dict if key.startswith(prefix)}:
             value = state_dict.pop(prefix + name)
@@ -79,7 +80,7 @@ class LSBN2d(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def lsbn_layers(module: nn.Module) -> list:
+def lsbn_layers(module: nn.Module) -> list[LSBN2d]:
     """All :class:`LSBN2d` layers in ``module``."""
     return [m for m in module.modules() if isinstance(m, LSBN2d)]
 
@@ -129,8 +130,8 @@ def tap(module: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]
     check_taps(module, layers)
     taps: dict[str, Tensor] = {}
 
-    def hook(name):
-        def keep(_module, _inputs, output):
+    def hook(name: str) -> Callable[[nn.Module, tuple, Tensor | Sequence[Tensor]], None]:
+        def keep(_module: nn.Module, _inputs: tuple, output: Tensor | Sequence[Tensor]) -> None:
             if isinstance(output, Tensor):
                 taps[name] = output
             else:

@@ -2,12 +2,14 @@
 
 import os.path as osp
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from mmengine.structures import InstanceData
 from mmpose.apis import inference_topdown
+from mmpose.datasets.datasets import BaseCocoStyleDataset
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import VISUALIZERS
 from mmpose.structures import PoseDataSample, merge_data_samples
 from mmpose.visualization import PoseLocalVisualizer
@@ -40,7 +42,7 @@ def lift(image: np.ndarray) -> np.ndarray:
 class _SkeletonVisualizer(PoseLocalVisualizer):
     """MMPose's, for any NumPy: it gives a radius as an array, which OpenCV's backend takes for a number."""
 
-    def draw_circles(self, center: np.ndarray, radius: np.ndarray, **kwargs) -> None:
+    def draw_circles(self, center: np.ndarray, radius: np.ndarray, **kwargs: Any) -> None:
         super().draw_circles(center, radius.item() if self.backend == 'opencv' else radius, **kwargs)
 
 
@@ -103,7 +105,7 @@ class LightingVisualizer(PoseLocalVisualizer):
         ValueError: If ``inset`` is not in [0, 1).
     """
 
-    def __init__(self, name: str = 'visualizer', inset: float = 0.25, **kwargs) -> None:
+    def __init__(self, name: str = 'visualizer', inset: float = 0.25, **kwargs: Any) -> None:
         super().__init__(name, **kwargs)
         if not 0 <= inset < 1:
             raise ValueError(f'inset is a share of the frame in [0, 1), got {inset}')
@@ -111,7 +113,7 @@ class LightingVisualizer(PoseLocalVisualizer):
         kwargs = {key: value for key, value in kwargs.items() if key not in ('vis_backends', 'save_dir')}
         self.plain = _SkeletonVisualizer(**kwargs)
 
-    def set_dataset_meta(self, *args, **kwargs) -> None:
+    def set_dataset_meta(self, *args: Any, **kwargs: Any) -> None:
         """As MMPose's."""
         super().set_dataset_meta(*args, **kwargs)
         self.plain.set_dataset_meta(*args, **kwargs)
@@ -128,7 +130,7 @@ class LightingVisualizer(PoseLocalVisualizer):
         out_file: str | None = None,
         kpt_thr: float = 0.3,
         step: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ) -> np.ndarray:
         """As MMPose's; ``image`` is (H, W, 3), uint8, RGB."""
         image = _as_labelled(image, data_sample)
@@ -185,11 +187,11 @@ def collate_people(infos: Sequence[dict]) -> PoseDataSample:
     return sample
 
 
-def draw_people(models: Sequence[torch.nn.Module], infos: Sequence[dict], crop: bool = False) -> np.ndarray:
+def draw_people(models: Sequence[BasePoseEstimator], infos: Sequence[dict], crop: bool = False) -> np.ndarray:
     """Predict on a dark image; show it beside its labels.
 
     Args:
-        models (Sequence[nn.Module]): From :func:`mmpose.apis.init_model`.
+        models (Sequence[BasePoseEstimator]): From :func:`mmpose.apis.init_model`.
         infos (Sequence[dict]): The people of one low-light image, from
             :class:`~exlpose_mm.ExLPoseDataset` in test mode.
         crop (bool): Show only where the labelled people are.
@@ -274,9 +276,9 @@ def _window(boxes: np.ndarray, shape: Sequence[int], margin: float = 0.15) -> tu
     return slice(top, bottom), slice(left, right)
 
 
-def group_by_image(dataset) -> list[list[dict]]:
+def group_by_image(dataset: BaseCocoStyleDataset) -> list[list[dict]]:
     """The people of each image of a top-down data set, in order."""
-    groups = {}
+    groups: dict[int, list[dict]] = {}
     for i in range(len(dataset)):
         info = dataset.get_data_info(i)
         groups.setdefault(info['img_id'], []).append(info)

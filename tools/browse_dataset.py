@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from exlpose_mm.engine.variables import load_config
 from exlpose_mm.visualization import contact_sheet, draw_sample, input_names
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', nargs='?', help='whose training data are shown')
     parser.add_argument(
@@ -35,14 +36,14 @@ def parse_args(argv=None):
     return args
 
 
-def check(args):
+def check(args: argparse.Namespace) -> None:
     reports = check_release(args.data_root or 'data/ExLPose', args.workers, progress=Progress)
     problems = [line for report in reports for line in report.problems]
     print('\n' + '\n'.join([*problems, '', HEADER, *(report.row() for report in reports)]))
     sys.exit(0 if complete(reports) else 'This is not the release as it was published.')
 
 
-def browse(args):
+def browse(args: argparse.Namespace) -> None:
     dataset = build_dataset(load_config(args.config, data_root=args.data_root), pack_transformed=True)
     np.random.seed(args.seed)
     samples = [dataset[int(i)] for i in np.unique(np.linspace(0, len(dataset) - 1, args.num).astype(int))]
@@ -53,7 +54,7 @@ def browse(args):
     print(args.out)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         (check if args.check else browse)(args)

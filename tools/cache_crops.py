@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from exlpose_mm.cli import Progress, count
 from exlpose_mm.datasets.crop_cache import build, verify
@@ -10,7 +11,7 @@ from exlpose_mm.engine.building import build_uncached
 from exlpose_mm.engine.variables import load_config
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('--out', required=True, help='the file; then train with --cfg-options crop_cache=FILE')
@@ -31,7 +32,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     made, compared, people, problems = 0, 0, 0, []
     try:

@@ -2,17 +2,20 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+
+import numpy as np
 
 from exlpose_mm.camera.calibration import CalibrationError, fit
 from exlpose_mm.camera.raw_recovery import PATTERNS, cut_to_red, develop_raw, fit_colours, recover_raw
-from exlpose_mm.camera.simulation import PRESETS
+from exlpose_mm.camera.simulation import PRESETS, Camera
 from exlpose_mm.cli import Progress, count
 from exlpose_mm.datasets.transforms.loading import ImageError, load_image
 from exlpose_mm.evaluation.camera_report import write_report
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('frames', nargs='+', help='dark frames of one camera at one gain')
     parser.add_argument('--analog-gain', type=float, required=True, help='gain of the frames, in dB')
@@ -42,7 +45,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def find_colours(frame, start):
+def find_colours(frame: np.ndarray, start: Camera) -> Camera:
     camera = fit_colours(frame, start)
     top = len(frame) // 4 * 2
     part = frame[top : top + 200]
@@ -54,7 +57,7 @@ def find_colours(frame, start):
     return camera
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     cameras = [replace(PRESETS[name], analog_gain=args.analog_gain) for name in args.preset]
     if len(cameras) not in (1, len(args.frames)):

@@ -10,14 +10,14 @@ from exlpose_mm.evaluation.comparison import Comparison, ComparisonError, read_r
 from exlpose_mm.evaluation.results import ResultsError
 
 
-def parse_args():
+def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_result_arguments(parser)
     parser.add_argument('--out', metavar='PREFIX', default='comparison', help='writes PREFIX.md and PREFIX.png')
     return parser, parser.parse_args()
 
 
-def main():
+def main() -> None:
     parser, args = parse_args()
     try:
         comparison = Comparison(read_results(args.results), args.baseline, args.resamples, args.seed)

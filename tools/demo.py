@@ -5,13 +5,16 @@ import itertools
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 
 from exlpose_mm.apis.detection import DetectionError, load_detector, people_in
 from exlpose_mm.apis.inference import (
+    Boxes,
     Predictions,
     Source,
     SourceError,
@@ -29,7 +32,7 @@ SAVE_EVERY = 10
 """Seconds."""
 
 
-def lighting(text):
+def lighting(text: str) -> tuple[str, str]:
     """A name, empty for all images, and the lighting."""
     name, _, value = text.rpartition('=')
     if value not in LIGHTINGS:
@@ -37,7 +40,7 @@ def lighting(text):
     return name, value
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('input', help='image, folder, pattern, video, or the number of a webcam')
     parser.add_argument('config')
@@ -67,16 +70,17 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def boxes_of(args):
+def boxes_of(args: argparse.Namespace) -> Boxes:
     if args.boxes:
         return boxes_from_file(args.boxes)
     if args.detector is None:
         return whole_image
-    detector = load_detector(*args.detector, args.device)
+    config, checkpoint = args.detector
+    detector = load_detector(config, checkpoint, args.device)
     return lambda image, name: np.float32(people_in(detector, image, args.score_thr))
 
 
-def run(args, source, model, boxes):
+def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxes: Boxes) -> list[str]:
     """Go through the frames; returns what was wrong with those that were left out."""
     predictions, writer, problems = Predictions(model.dataset_meta), Writer(args.out, source), [*source.left_out]
     path, written, lightings = Path(args.out) / 'predictions.json', time.monotonic(), dict(args.lighting)
@@ -111,7 +115,7 @@ def run(args, source, model, boxes):
     return problems
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     printable_output()
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from mmengine.config import Config
 
@@ -9,7 +10,7 @@ from exlpose_mm.apis.deployment import deploy
 from exlpose_mm.lighting import LIGHTINGS
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
     parser.add_argument('checkpoint')
@@ -18,7 +19,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         written = deploy(Config.fromfile(args.config), args.checkpoint, args.folder, args.lighting)

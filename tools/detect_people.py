@@ -4,6 +4,7 @@ import argparse
 import os
 import os.path as osp
 import sys
+from collections.abc import Sequence
 
 import torch
 from mmengine.fileio import dump
@@ -14,7 +15,7 @@ from exlpose_mm.datasets.exlpose import DatasetError
 from exlpose_mm.lighting import LIGHTINGS
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', help="MMDetection config: a path, or 'mmdet::rtmdet/...'")
     parser.add_argument('checkpoint', help="path or URL of the detector's weights")
@@ -43,7 +44,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     os.makedirs(osp.dirname(osp.abspath(args.out)), exist_ok=True)
     try:

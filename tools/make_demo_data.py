@@ -7,7 +7,7 @@ from exlpose_mm.cli import Progress, count
 from exlpose_mm.datasets.making.drawn import write_dataset
 
 
-def parse_args():
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--out', default='data/demo', help='folder of the data set')
     parser.add_argument('--train', type=count, default=480, help='number of training pairs')
@@ -24,7 +24,7 @@ def parse_args():
     return parser.parse_args()
 
 
-def main():
+def main() -> None:
     args = parse_args()
     bar = Progress(args.train + args.test)
     written = write_dataset(args.out, args.train, args.test, args.seed, tuple(args.size), darken, progress=bar.update)

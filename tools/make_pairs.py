@@ -3,13 +3,14 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 
 from exlpose_mm.cli import Progress, count
 from exlpose_mm.datasets.making.layout import SPLITS
 from exlpose_mm.datasets.making.pairs import Settings, make_pairs
 
 
-def level(text: str):
+def level(text: str) -> str | tuple[float, ...]:
     """A level's name, or a range ``low,high`` in DN."""
     try:
         return tuple(float(value) for value in text.split(',')) if ',' in text else text
@@ -17,7 +18,7 @@ def level(text: str):
         raise argparse.ArgumentTypeError(f'{text!r} is no range of numbers: low,high') from error
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('--ann', required=True, help='COCO-style keypoint annotations')
     parser.add_argument('--images', required=True, help='folder of their images')
@@ -41,7 +42,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     settings = Settings(args.ann, args.images, args.split, args.level, args.seed, args.person_height)
     try:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from exlpose_mm.cli import Progress, add_result_arguments
 from exlpose_mm.evaluation.comparison import ComparisonError
@@ -9,7 +10,7 @@ from exlpose_mm.evaluation.report.page import Options, ReportError, write_report
 from exlpose_mm.evaluation.results import ResultsError
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add_result_arguments(parser)
     parser.add_argument('--out', default='report.html', help='the page')
@@ -20,7 +21,7 @@ def parse_args(argv=None):
     return parser, parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     parser, args = parse_args(argv)
     chosen = vars(args).copy()
     results, out = chosen.pop('results'), chosen.pop('out')

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 import cv2
 
@@ -12,7 +13,7 @@ from exlpose_mm.evaluation.results import split_name
 from exlpose_mm.visualization import contact_sheet, draw_people, group_by_image
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config')
     parser.add_argument(
@@ -37,7 +38,7 @@ def parse_args(argv=None):
     return args
 
 
-def show(args):
+def show(args: argparse.Namespace) -> None:
     names, paths = zip(*map(split_name, args.checkpoints))
     models = [load_model(args.config, path, args.device) for path in paths]
     dataset = ExLPoseDataset(
@@ -63,7 +64,7 @@ def show(args):
     print(f'\n{args.out}')
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     try:
         show(args)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from mmdet.apis import inference_detector, init_detector
+from mmdet.models.detectors import BaseDetector
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmpose.structures.bbox import bbox_xywh2xyxy
-from torch import nn
 
 from exlpose_mm.datasets.annotations import person_category
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
@@ -37,7 +37,7 @@ class DetectionError(ValueError):
     """A detector cannot find people."""
 
 
-def load_detector(config: str, checkpoint: str | None, device: str = 'cpu') -> nn.Module:
+def load_detector(config: str, checkpoint: str | None, device: str = 'cpu') -> BaseDetector:
     """Build an MMDetection detector.
 
     Args:
@@ -100,15 +100,15 @@ def _brighten(image: np.ndarray) -> np.ndarray:
     return ScaleToMean().transform(dict(img=image))['img'].round().clip(0, 255).astype(np.uint8)
 
 
-def people_in(detector: nn.Module, image: np.ndarray, score_thr: float = 0.3) -> np.ndarray:
+def people_in(detector: BaseDetector, image: np.ndarray, score_thr: float = 0.3) -> np.ndarray:
     """Boxes (N, 4), x1 y1 x2 y2, of the people in an image (H, W, 3), uint8 BGR, of any lighting."""
     dark = TagLighting().transform(dict(img=image))['lighting'] == 'low_light'
     found = _people(detector, _brighten(image) if dark else image, score_thr)
-    return bbox_xywh2xyxy(np.float32([box for box, _ in found]).reshape(-1, 4))
+    return bbox_xywh2xyxy(np.array([box for box, _ in found], np.float32).reshape(-1, 4))
 
 
 def detect_people(
-    detector: nn.Module,
+    detector: BaseDetector,
     images: dict[int, str],
     lighting: str,
     score_thr: float = 0.05,
@@ -117,7 +117,7 @@ def detect_people(
     """Detect the people in each image.
 
     Args:
-        detector (nn.Module): From :func:`load_detector`.
+        detector (BaseDetector): From :func:`load_detector`.
         images (dict[int, str]): Image ids and paths.
         lighting (str): Lighting of the images; see :func:`read_image`.
         score_thr (float): Boxes with a lower score are left out. Defaults to 0.05.
@@ -169,7 +169,7 @@ def as_annotations(detections: list[dict], ann_file: str, data_root: str | None)
     return dict(images=known['images'], annotations=people, categories=categories)
 
 
-def _people(detector: nn.Module, image: np.ndarray, score_thr: float) -> list[tuple[list, float]]:
+def _people(detector: BaseDetector, image: np.ndarray, score_thr: float) -> list[tuple[list, float]]:
     """Boxes (x, y, w, h) of at least one pixel, and their scores."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         found = inference_detector(detector, image).pred_instances.cpu()

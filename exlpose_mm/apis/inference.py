@@ -3,7 +3,7 @@
 import glob
 import json
 import os.path as osp
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -14,8 +14,8 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmpose.apis import inference_topdown, init_model
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.structures import PoseDataSample, merge_data_samples
-from torch import nn
 
 from exlpose_mm.apis.deployment import force_lighting
 from exlpose_mm.datasets.annotations import box_problem, people_of
@@ -76,7 +76,10 @@ class Source:
     """
 
     def __init__(self, source: str) -> None:
-        self.source, self.capture, self.paths, self.left_out = source, None, [], []
+        self.source = source
+        self.capture: cv2.VideoCapture | None = None
+        self.paths: list[str] = []
+        self.left_out: list[str] = []
         webcam = source.isdigit() and not osp.exists(source)
         if webcam or Path(source).suffix.lower() in VIDEOS:
             if not webcam and not osp.isfile(source):
@@ -116,8 +119,9 @@ class Source:
 
     @property
     def rate(self) -> float:
-        """Frames a second of a video."""
-        return self.capture.get(cv2.CAP_PROP_FPS) or 25.0
+        """Frames a second; 25 if that is not known."""
+        known = self.capture.get(cv2.CAP_PROP_FPS) if self.capture else None
+        return known or 25.0
 
     def __len__(self) -> int:
         """Number of frames; 0 if that is not known."""
@@ -154,7 +158,7 @@ def _read(path: str) -> Frame:
         return Frame(osp.basename(path), None, ' '.join(str(error).split()))
 
 
-def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: str | None = None) -> nn.Module:
+def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: str | None = None) -> BasePoseEstimator:
     """A pose estimator of any config of this package or of MMPose's top-down ones.
 
     Args:
@@ -169,11 +173,11 @@ def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: str 
         CheckpointError: If the file cannot be read, holds more than tensors and plain data need, or is of
             another model.
     """
-    config = Config.fromfile(config)
+    cfg = Config.fromfile(config)
     if lighting is not None:
-        config.test_dataloader.dataset.pipeline = _forced(config, lighting)
-    config.setdefault('train_dataloader', config.get('test_dataloader'))  # a deployed model has only that
-    model = init_model(config, checkpoint if '://' in checkpoint else None, device=device)
+        cfg.test_dataloader.dataset.pipeline = _forced(cfg, lighting)
+    cfg.setdefault('train_dataloader', cfg.get('test_dataloader'))  # a deployed model has only that
+    model = init_model(cfg, checkpoint if '://' in checkpoint else None, device=device)
     if '://' not in checkpoint:
         load_fitting(model, checkpoint)
     return model
@@ -190,7 +194,7 @@ def _forced(config: Config, lighting: str) -> list[dict]:
 
 def whole_image(image: np.ndarray, name: str) -> np.ndarray:
     """One person who fills the frame."""
-    return np.float32([[0, 0, image.shape[1], image.shape[0]]])
+    return np.array([[0, 0, image.shape[1], image.shape[0]]], np.float32)
 
 
 def boxes_from_file(path: str) -> Boxes:
@@ -218,16 +222,18 @@ def boxes_from_file(path: str) -> Boxes:
     def of(image: np.ndarray, name: str) -> np.ndarray:
         if name not in boxes:
             raise SourceError(f'{path} does not know the image {name}')
-        return np.float32(boxes[name]).reshape(-1, 4)
+        return np.array(boxes[name], np.float32).reshape(-1, 4)
 
     return of
 
 
-def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray, lighting: str | None = None) -> PoseDataSample:
+def find_poses(
+    model: BasePoseEstimator, image: np.ndarray, boxes: np.ndarray, lighting: str | None = None
+) -> PoseDataSample:
     """The people of a frame in one sample, without ``pred_instances`` if there are no boxes.
 
     Args:
-        model (nn.Module): From :func:`load_model`.
+        model (BasePoseEstimator): From :func:`load_model`.
         image (np.ndarray): (H, W, 3), uint8, BGR.
         boxes (np.ndarray): (N, 4), x1 y1 x2 y2 in pixels.
         lighting (str, optional): Of this frame. By default as the model was loaded.
@@ -258,7 +264,7 @@ def find_poses(model: nn.Module, image: np.ndarray, boxes: np.ndarray, lighting:
 
 
 @contextmanager
-def _pipeline(model: nn.Module, lighting: str | None) -> Iterator[None]:
+def _pipeline(model: BasePoseEstimator, lighting: str | None) -> Iterator[None]:
     """Have a model take every image to be of this lighting, if it is given."""
     dataset = model.cfg.test_dataloader.dataset
     before = dataset.pipeline
@@ -329,7 +335,7 @@ class Predictions:
         write_file(Path(path), json.dumps(self.content, indent=1, allow_nan=False).encode())
 
 
-def _people(poses: PoseDataSample) -> Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _people(poses: PoseDataSample) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     if 'pred_instances' not in poses:
         return ()
     found = poses.pred_instances
@@ -350,7 +356,8 @@ class Writer:
     VIDEO = 'poses.mp4'
 
     def __init__(self, folder: str | Path, source: Source) -> None:
-        self.folder, self.source, self.video = Path(folder), source, None
+        self.folder, self.source = Path(folder), source
+        self.video: cv2.VideoWriter | None = None
         read = [source.source] if source.is_video else source.paths
         written = [self.VIDEO] if source.is_video else [f'{Path(path).stem}.png' for path in read]
         both = {Path(path).resolve() for path in read} & {(self.folder / name).resolve() for name in written}
@@ -367,13 +374,12 @@ class Writer:
             OSError: If it cannot be written.
         """
         if not self.source.is_video:
-            path = self.folder / f'{Path(name).stem}.png'
-            write_file(path, cv2.imencode('.png', picture)[1].tobytes())
+            write_file(self.folder / f'{Path(name).stem}.png', cv2.imencode('.png', picture)[1].tobytes())
             return
         if self.video is None:
             self.size = picture.shape[1::-1]
             path = str(self.folder / self.VIDEO)
-            self.video = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*'mp4v'), self.source.rate, self.size)
+            self.video = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), self.source.rate, self.size)
             if not self.video.isOpened():
                 raise OSError(f'cannot write {path}')
         if picture.shape[1::-1] != self.size:  # the light went on or off

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from mmengine.config import Config
 from mmpose.models.heads import RTMCCHead, SimCCHead
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
@@ -33,10 +35,10 @@ class CropToOutput(nn.Module):
     """What a crop becomes: normalisation, backbone, neck and head, without decoding.
 
     Args:
-        model (nn.Module): A plain top-down model in evaluation mode.
+        model (BasePoseEstimator): A plain top-down model in evaluation mode.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: BasePoseEstimator) -> None:
         super().__init__()
         self.model = model
 
@@ -55,7 +57,7 @@ class CropToOutput(nn.Module):
         return output[-1] if isinstance(self.model.head, CPNHead) else output
 
 
-def load_plain(config: Config, checkpoint: str | Path, name: str = 'low_light') -> nn.Module:
+def load_plain(config: Config, checkpoint: str | Path, name: str = 'low_light') -> BasePoseEstimator:
     """One lighting's network with its weights, as stock MMPose's model in evaluation mode.
 
     Args:
@@ -82,7 +84,7 @@ def load_plain(config: Config, checkpoint: str | Path, name: str = 'low_light') 
 
 
 def export(
-    model: nn.Module, path: str | Path, size: tuple[int, int], tolerance: float = 1e-3, repeats: int = 5
+    model: BasePoseEstimator, path: str | Path, size: tuple[int, int], tolerance: float = 1e-3, repeats: int = 5
 ) -> dict[str, float]:
     """Write an ONNX file with batch norms folded into convolutions and a dynamic batch.
 
@@ -90,7 +92,7 @@ def export(
     mean and cropped, BGR and not normalised: (B, 3, h, w) float32.
 
     Args:
-        model (nn.Module): See :func:`load_plain`.
+        model (BasePoseEstimator): See :func:`load_plain`.
         path (str | Path): The file.
         size (tuple[int]): (w, h) of the crops.
         tolerance (float): Largest difference to torch that is accepted, as a share of the
@@ -115,7 +117,7 @@ def export(
             for crops, outputs in zip(batches, wanted):
                 _check(path, run(crops), outputs, tolerance)
         crops = batches[0]
-        tasks = {'torch': plain, 'torch, folded': folded, 'onnxruntime': run}
+        tasks: dict[str, Callable[[Tensor], object]] = {'torch': plain, 'torch, folded': folded, 'onnxruntime': run}
         return {name: _seconds(partial(task, crops), repeats) for name, task in tasks.items()}
 
 
@@ -125,7 +127,7 @@ def _seconds(task: Callable[[], object], repeats: int) -> float:
 
 def _write(model: CropToOutput, path: Path, crops: Tensor) -> None:
     # By tracing, which all versions of torch have; since 2.9 another way is the default, which asks for onnxscript.
-    by_tracing = {'dynamo': False} if 'dynamo' in signature(torch.onnx.export).parameters else {}
+    by_tracing: dict[str, Any] = {'dynamo': False} if 'dynamo' in signature(torch.onnx.export).parameters else {}
     try:
         torch.onnx.export(
             model,

@@ -119,7 +119,7 @@ def fit(
 
     def loss(vector: np.ndarray) -> float:
         cameras = [_camera_of(vector, start) for start in starts]
-        total = np.mean([_distance(r, measure(retake(f, c))) for r, f, c in zip(real, frames, cameras)])
+        total = float(np.mean([_distance(r, measure(retake(f, c))) for r, f, c in zip(real, frames, cameras)]))
         progress(total)
         return total
 
@@ -193,7 +193,9 @@ def judge(real: Sequence[np.ndarray], simulated: Sequence[np.ndarray], size: int
     return float((np.sign(test_x @ weights) == test_y).mean())
 
 
-def _patches(real, simulated, size: int, half: int) -> tuple[np.ndarray, np.ndarray]:
+def _patches(
+    real: Sequence[np.ndarray], simulated: Sequence[np.ndarray], size: int, half: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Measurements (N, D) of the patches of one half of the frames; +1 for real ones, else -1."""
     rows, labels = [], []
     for label, frames in ((1, real), (-1, simulated)):

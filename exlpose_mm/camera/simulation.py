@@ -8,7 +8,9 @@ black level and quantisation -> demosaic -> white balance -> colour matrix -> cl
 tone curve is put back.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,17 +29,22 @@ _TO_LINEAR = dict(
     linear=_CODES.astype(np.float32),
 )
 
-_SQUARE = np.float32([[1, 1, 1], [1, 4, 1], [1, 1, 1]])
-_CROSS = np.float32([[0, 1, 0], [1, 4, 1], [0, 1, 0]])
+
+def _eighths(kernel: Sequence[Sequence[float]]) -> np.ndarray:
+    return np.array(kernel, np.float32) / 8
+
+
+_SQUARE = np.array([[1, 1, 1], [1, 4, 1], [1, 1, 1]], np.float32)
+_CROSS = np.array([[0, 1, 0], [1, 4, 1], [0, 1, 0]], np.float32)
 _BILINEAR_BGR = (_SQUARE, _CROSS, _SQUARE)
-_ALONG = np.float32([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]]) / 8
+_ALONG = _eighths([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]])
 # Green at red and blue; a colour at green, whose pixels lie in the same row or column; the other
 # of red and blue at one of them.
 _MALVAR = (
-    np.float32([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]) / 8,
+    _eighths([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]),
     _ALONG,
     np.ascontiguousarray(_ALONG.T),
-    np.float32([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]) / 8,
+    _eighths([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]),
 )
 
 
@@ -132,9 +139,11 @@ class Camera:
         """
         check_image(image)
         linear = _TO_LINEAR[self.tone_curve][image]
-        if self.mean is None:
-            return self.develop(linear * (255 / self.light_ratio), rng)
-        return self.develop(linear * (self.mean / max(float(linear.mean()), 1e-6)), rng)
+        if self.light_ratio is not None:
+            light = 255 / self.light_ratio
+        elif self.mean is not None:
+            light = self.mean / max(float(linear.mean()), 1e-6)
+        return self.develop(linear * light, rng)
 
     def develop(self, expected: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Measure a scene and make a picture of it.
@@ -147,7 +156,7 @@ class Camera:
             np.ndarray: (H, W, 3), uint8, BGR.
         """
         # From balanced sensor colours to the picture's, both BGR.
-        colours = np.float32(self.colour_matrix)[::-1, ::-1] * np.float32(self.white_balance[::-1])
+        colours = np.array(self.colour_matrix, np.float32)[::-1, ::-1] * np.array(self.white_balance[::-1], np.float32)
         light = mosaic(_transform(expected, np.linalg.inv(colours)))
         electrons = light.clip(0) / self.system_gain
         raw = self._quantise(self.system_gain * self._measure(electrons, rng))
@@ -214,7 +223,7 @@ def mosaic(image: np.ndarray) -> np.ndarray:
 
 def mosaic_of(colour: tuple[float, float, float], shape: tuple[int, ...]) -> np.ndarray:
     """Each sensor pixel's share of a colour (red, green, blue): (H, W) float32."""
-    return mosaic(np.broadcast_to(np.float32(colour[::-1]), shape))
+    return mosaic(np.broadcast_to(np.array(colour[::-1], np.float32), shape))
 
 
 def _transform(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -286,14 +295,14 @@ _EXTREME = replace(
     white_balance=(0.949203, 0.855567, 1.39614),
     colour_matrix=((1.52358, 0.0805403, -0.604122), (-0.525036, 1.75079, -0.225751), (-0.0328823, -0.579946, 1.61283)),
 )
-_ELD = dict(mean=None, light_ratio=100, adc_bits=14, read_shape=0.14)
+_ELD = Camera(mean=None, light_ratio=100, adc_bits=14, read_shape=0.14)
 
 PRESETS: dict[str, Camera] = {
     'exlpose-normal': replace(_HARD, mean=1.99, analog_gain=5.65),
     'exlpose-hard': replace(_HARD, mean=0.77, analog_gain=8.39),
     'exlpose-extreme': replace(_EXTREME, mean=0.386, analog_gain=10.48),
-    'a7m3': Camera(gain=4 * 255 / 16383, read_noise=1.21, row_noise=0.288, **_ELD),
-    'ricoh3': Camera(gain=8 * 255 / 16383, read_noise=0.836, row_noise=0.207, **_ELD),
+    'a7m3': replace(_ELD, gain=4 * 255 / 16383, read_noise=1.21, row_noise=0.288),
+    'ricoh3': replace(_ELD, gain=8 * 255 / 16383, read_noise=0.836, row_noise=0.207),
 }
 """Cameras of the paper's data.
 
@@ -318,7 +327,7 @@ in 14-bit DN, the first the scale of a Tukey-lambda distribution, here of shape 
 """
 
 
-def camera_of(level: str, **overrides) -> Camera:
+def camera_of(level: str, **overrides: Any) -> Camera:
     """The camera of a level of :data:`LEVELS` or a preset of :data:`PRESETS`.
 
     Args:
@@ -335,7 +344,7 @@ def camera_of(level: str, **overrides) -> Camera:
     return Camera(**{**overrides, 'mean': LEVELS[level]})
 
 
-def draw_camera(rng: np.random.Generator, **overrides) -> Camera:
+def draw_camera(rng: np.random.Generator, **overrides: Any) -> Camera:
     """A random camera like ExLPose's, for training.
 
     The light is 289 DN / N with N log-uniform over 100 to 1600, and the analogue gain uniform over

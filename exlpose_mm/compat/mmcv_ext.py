@@ -7,7 +7,7 @@ mmcv's. Any other operator can be imported, and raises :class:`MissingOperatorEr
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import torchvision.ops
@@ -32,13 +32,13 @@ def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) -
 
 
 def roi_align_forward(
-    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **kwargs
+    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, **kwargs: Any
 ) -> None:
     output.copy_(_roi_align(rois, **kwargs)(input))
 
 
 def roi_align_backward(
-    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor, **kwargs
+    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor, **kwargs: Any
 ) -> None:
     grad_input.add_(_gradients(_roi_align(rois, **kwargs), [torch.zeros_like(grad_input)], grad_output)[0])
 
@@ -61,7 +61,7 @@ def _roi_align(
 
 
 def deform_conv_forward(
-    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **kwargs
+    input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor, **kwargs: Any
 ) -> None:
     output.copy_(_deform_conv(**kwargs)(input, offset, weight))
 
@@ -74,7 +74,7 @@ def deform_conv_backward_input(
     grad_offset: Tensor,
     weight: Tensor,
     columns: Tensor,
-    **kwargs,
+    **kwargs: Any,
 ) -> None:
     gradients = _gradients(_deform_conv(**kwargs), [input, offset, weight], grad_output)
     grad_input.copy_(gradients[0])
@@ -90,14 +90,14 @@ def deform_conv_backward_parameters(
     ones: Tensor,
     *,
     scale: float,
-    **kwargs,
+    **kwargs: Any,
 ) -> None:
     gradients = _gradients(_deform_conv(**kwargs), [input, offset, torch.zeros_like(grad_weight)], grad_output)
     grad_weight.add_(gradients[2], alpha=scale)
 
 
 def _deform_conv(
-    *, dH: int, dW: int, padH: int, padW: int, dilationH: int, dilationW: int, **kwargs
+    *, dH: int, dW: int, padH: int, padW: int, dilationH: int, dilationW: int, **kwargs: Any
 ) -> Callable[..., Tensor]:
     """Kernel size, groups and the step of im2col, which are left, follow from the shapes or do not matter."""
     return partial(
@@ -114,7 +114,7 @@ def modulated_deform_conv_forward(
     mask: Tensor,
     output: Tensor,
     columns: Tensor,
-    **kwargs,
+    **kwargs: Any,
 ) -> None:
     output.copy_(_modulated_deform_conv(**kwargs)(input, weight, bias, offset, mask))
 
@@ -133,7 +133,7 @@ def modulated_deform_conv_backward(
     grad_offset: Tensor,
     grad_mask: Tensor,
     grad_output: Tensor,
-    **kwargs,
+    **kwargs: Any,
 ) -> None:
     gradients = _gradients(_modulated_deform_conv(**kwargs), [input, weight, bias, offset, mask], grad_output)
     for to, gradient in zip((grad_input, grad_weight, grad_bias, grad_offset, grad_mask), gradients):
@@ -142,7 +142,15 @@ def modulated_deform_conv_backward(
 
 
 def _modulated_deform_conv(
-    *, stride_h: int, stride_w: int, pad_h: int, pad_w: int, dilation_h: int, dilation_w: int, with_bias: bool, **kwargs
+    *,
+    stride_h: int,
+    stride_w: int,
+    pad_h: int,
+    pad_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    with_bias: bool,
+    **kwargs: Any,
 ) -> Callable[..., Tensor]:
     def convolve(input: Tensor, weight: Tensor, bias: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
         return torchvision.ops.deform_conv2d(
@@ -217,14 +225,14 @@ def _ms_deform_attn(spatial_shapes: Tensor) -> Callable[[Tensor, Tensor, Tensor]
     return lambda value, *rest: multi_scale_deformable_attn_pytorch(value, spatial_shapes, *rest)
 
 
-def _gradients(function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor) -> list[Tensor]:
+def _gradients(function: Callable[..., Tensor], inputs: Sequence[Tensor], grad_output: Tensor) -> tuple[Tensor, ...]:
     """Of ``function(*inputs)`` by each input; None where it does not depend on one."""
     with torch.enable_grad():
         leaves = [tensor.detach().requires_grad_() for tensor in inputs]
         return torch.autograd.grad(function(*leaves), leaves, grad_output, allow_unused=True)
 
 
-def _missing(operator: str, *args, **kwargs) -> NoReturn:
+def _missing(operator: str, *args: Any, **kwargs: Any) -> NoReturn:
     raise MissingOperatorError(
         f"mmcv's operator {operator} is compiled code, and mmcv-lite has none. Install the compiled mmcv in its place: "
         'pip uninstall mmcv-lite, then mim install mmcv==2.1.0'

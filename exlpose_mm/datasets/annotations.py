@@ -6,6 +6,7 @@ Without this MMPose's reader would fail far from the cause, or leave people out 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from mmengine.fileio import load
@@ -13,7 +14,7 @@ from mmengine.utils import is_list_of
 
 from exlpose_mm.datasets.files import DatasetError
 
-SCHEMA = dict(
+SCHEMA: dict[str, dict[str, type]] = dict(
     images=dict(id=Integral, file_name=str, width=Real, height=Real),
     annotations=dict(id=Integral, image_id=Integral, category_id=Integral),
 )
@@ -58,7 +59,7 @@ def _load(path: str) -> dict[str, list]:
         raise DatasetError(f'{path} is no JSON file, or not all of it: {error}; download or make it again') from error
     for kind, keys in SCHEMA.items():
         entries = content.get(kind) if isinstance(content, dict) else None
-        if entries == [] or not is_list_of(entries, dict):
+        if not entries or not is_list_of(entries, dict):
             raise DatasetError(f'{path} is no COCO annotation file: it has no list of {kind}')
         for number, entry in enumerate(entries):
             wrong = [key for key, kind_of in keys.items() if not isinstance(entry.get(key), kind_of)]
@@ -83,7 +84,7 @@ def person_problem(person: dict, image: dict | None, joints: int, unlabelled: bo
     """What is wrong with an annotation of an image (None if it is not listed); None if nothing is."""
     if image is None:
         return f'is of the image {person["image_id"]!r}, which the file does not list'
-    keypoints = person.get('keypoints')
+    keypoints = person.get('keypoints') or ()
     if person.get('iscrowd') or not (keypoints or unlabelled):
         return None
     size = np.array([image['width'], image['height']])
@@ -102,7 +103,7 @@ def person_problem(person: dict, image: dict | None, joints: int, unlabelled: bo
     return box_problem(person, size)
 
 
-def box_problem(person: dict, size: Sequence[float]) -> str | None:
+def box_problem(person: dict, size: Sequence[float] | np.ndarray) -> str | None:
     """What is wrong with the ``bbox`` of a person or a detection in a frame of this size (w, h); None if nothing is."""
     size = np.asarray(size)
     box = _numbers(person.get('bbox'), (2, 2))
@@ -147,7 +148,7 @@ def person_category(categories: Sequence[dict], path: str) -> dict:
     )
 
 
-def _numbers(values, shape) -> np.ndarray | None:
+def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     """Finite numbers of a shape, or None."""
     try:
         array = np.reshape(values, shape).astype(float)

@@ -55,8 +55,8 @@ def stack_views(samples: Sequence[dict]) -> dict:
 
 
 def _stacked(images: Sequence[Tensor | None]) -> Images:
-    some = some_images(images)
-    kinds = {(image.shape, image.dtype) for image in some.images}
+    rows, there = some_images(images)
+    kinds = {(image.shape, image.dtype) for image in there}
     # In a worker, into the memory that it shares with the training process.
-    stacked = default_collate(some.images) if len(kinds) == 1 else some.images
-    return stacked if len(some.rows) == len(images) else SomeImages(some.rows, stacked)
+    stacked = default_collate(list(there)) if len(kinds) == 1 else there
+    return stacked if len(rows) == len(images) else SomeImages(rows, stacked)

@@ -12,13 +12,16 @@ import os.path as osp
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
+from mmengine.utils import ProgressBar
+from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.datasets.transforms import GetBBoxCenterScale, LoadImage, RandomBBoxTransform, RandomFlip, TopdownAffine
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from exlpose_mm.compat.extras import Extra
 from exlpose_mm.compat.orphans import end_with_parent
@@ -37,6 +40,8 @@ from exlpose_mm.datasets.transforms.photometry import (
 from exlpose_mm.lighting import LIGHTINGS
 
 lmdb = Extra('lmdb', 'cache')
+Environment = Any  # lmdb's, which may not be installed
+Transaction = Any
 
 CROPS = (TopdownAffine, CPNCrop)
 PATHS = ('img_path', 'well_lit_path')
@@ -112,7 +117,7 @@ class CropCache:
 
 
 @cache
-def _reader(path: str) -> lmdb.Environment:
+def _reader(path: str) -> Environment:
     """One in a process, as LMDB wants it."""
     try:
         return lmdb.open(path, subdir=False, readonly=True, lock=False)
@@ -128,7 +133,10 @@ if hasattr(os, 'register_at_fork'):
 
 
 def build(
-    dataset, path: str, workers: int = 0, progress: Callable[[int], object] = lambda count: None
+    dataset: BaseCocoStyleDataset,
+    path: str,
+    workers: int = 0,
+    progress: Callable[[int], ProgressBar | None] = lambda count: None,
 ) -> tuple[int, list[str]]:
     """Write every person of a data set, except those that are there already and up to date.
 
@@ -138,8 +146,8 @@ def build(
         dataset (ExLPoseDataset): Without a crop cache; its pipeline begins with loading.
         path (str): The file; need not exist.
         workers (int): Processes that decode; 0 is none beside this one.
-        progress (callable): Called with the number of images to read; what it returns, if it
-            has ``update``, is told of each.
+        progress (callable): Called with the number of images to read; what it returns, if
+            not None, is told of each by its ``update``.
 
     Returns:
         tuple[int, list[str]]: How many people were written, and what was wrong with which images.
@@ -180,7 +188,7 @@ def build(
     return made, problems
 
 
-def verify(dataset, path: str, samples: int = 32) -> int:
+def verify(dataset: BaseCocoStyleDataset, path: str, samples: int = 32) -> int:
     """Compare training samples with and without the cache, drawn with the same random numbers.
 
     Returns:
@@ -260,7 +268,7 @@ def _affine_reach(person: dict, crop: TopdownAffine, draws: RandomBBoxTransform)
     return affine_reach(largest, crop, turns) + np.floor([-shift, shift + 1]).astype(int)
 
 
-class _Frames:
+class _Frames(Dataset):
     """For each image of some people: what to write of them, and what was wrong."""
 
     def __init__(self, people: list[dict], transforms: Sequence[BaseTransform], data_root: str) -> None:
@@ -278,10 +286,10 @@ class _Frames:
         try:
             files = _stamps(people[0])
             # What it raises for a single image, it raises in many types.
-            images = load_image(people[0]['img_path'], lambda _: self.transforms[0].transform(dict(people[0])))
+            loaded = load_image(people[0]['img_path'], lambda _: self.transforms[0].transform(dict(people[0])))
         except (ValueError, OSError) as error:
             return [], ' '.join(str(error).split())
-        images = images if isinstance(images, list) else [images]
+        images = loaded if isinstance(loaded, list) else [loaded]
         return [entry for person in people for entry in self._entries(person, images, files)], ''
 
     def _entries(self, person: dict, images: list[np.ndarray], files: list) -> Iterator[tuple[bytes, bytes]]:
@@ -304,7 +312,7 @@ class _Frames:
         yield b'note ' + key, json.dumps(note).encode()
 
 
-def _write(env: lmdb.Environment, entries: list[tuple[bytes, bytes]]) -> None:
+def _write(env: Environment, entries: list[tuple[bytes, bytes]]) -> None:
     while entries:
         try:
             with env.begin(write=True) as txn:
@@ -335,7 +343,7 @@ def _key(person: dict, data_root: str) -> bytes:
     return f'{path[-400:]} {person["bbox"][0].tolist()}'.encode()[-500:]
 
 
-def _read_note(txn: lmdb.Transaction, key: bytes) -> dict | None:
+def _read_note(txn: Transaction, key: bytes) -> dict | None:
     note = txn.get(b'note ' + key)
     return None if note is None else json.loads(bytes(note))
 
@@ -364,11 +372,11 @@ def _seeded(pipeline: Callable[[dict], dict], sample: dict, seed: int) -> dict:
     return pipeline(sample)
 
 
-def _equal(first, second) -> bool:
+def _equal(first: Any, second: Any) -> bool:
     if isinstance(first, dict):
         return all(_equal(first[name], second[name]) for name in first)
     return first is second is None or torch.equal(first, second)
 
 
-def _same(item):
+def _same(item: Any) -> Any:
     return item

@@ -77,7 +77,7 @@ def _check_detections(bbox_file: str, ann_file: str) -> None:
 
 
 def _score_problem(score: Any) -> str | None:
-    number = isinstance(score, Real) and np.isfinite(score)
+    number = isinstance(score, Real) and np.isfinite(float(score))
     return None if number and score > 0 else f'has the score {score!r}, not a positive number'
 
 
@@ -127,6 +127,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     """
 
     METAINFO: dict = METAINFO
+    ann_file: str
+    data_prefix: dict
 
     def __init__(
         self,
@@ -138,7 +140,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         unlabelled: bool = False,
         crop_cache: str | dict | None = None,
         data_prefix: dict = dict(img=''),
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         if lighting not in ('paired', *LIGHTINGS):
             raise DatasetError(f'unknown lighting {lighting!r}; use one of {("paired", *LIGHTINGS)}')
@@ -311,7 +313,7 @@ class ExLPoseOCNDataset(ExLPoseDataset):
         ann_file: str = 'ExLPose-OC_test_A7M3.json',
         data_root: str | None = 'data/ExLPose',
         split: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         super().__init__(lighting='low_light', ann_file=ann_file, data_root=data_root, split=split, **kwargs)
 

@@ -196,7 +196,7 @@ def is_turned(path: str) -> bool:
 
 def shared_partners(pairs: Iterable[dict]) -> Iterator[PairingError]:
     """Yield an error for each well-lit image that is the partner of a second image."""
-    owners = {}
+    owners: dict[str, str] = {}
     for pair in pairs:
         low_light, well_lit = pair['img_path'], pair['well_lit_path']
         owner = owners.setdefault(well_lit, low_light)
@@ -260,7 +260,8 @@ class ImageFinder:
 
     def _index(self, lighting: str) -> tuple[dict[str, str], dict[str, set[str]]]:
         """Paths by file name, and file names by pair key, of the images of one lighting."""
-        by_name, by_key = {}, defaultdict(set)
+        by_name: dict[str, str] = {}
+        by_key: dict[str, set[str]] = defaultdict(set)
         for base in self.bases:
             for folder in (osp.join(base, FOLDERS[lighting]), base):
                 for name in os.listdir(folder) if osp.isdir(folder) else ():

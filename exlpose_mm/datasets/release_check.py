@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from mmengine.fileio import load
+from mmengine.utils import ProgressBar
 
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
 from exlpose_mm.datasets.files import DatasetError, ImageFinder, MissingFileError, find_annotation, shared_partners
@@ -65,7 +66,7 @@ def check_release(
     root: str,
     workers: int = 4,
     release: tuple[Known, ...] = RELEASE,
-    progress: Callable[[int], object] = lambda count: None,
+    progress: Callable[[int], ProgressBar | None] = lambda count: None,
 ) -> list[Report]:
     """Look at every annotation, partner and pixel of a data set on disk.
 
@@ -78,8 +79,8 @@ def check_release(
         root (str): Folder of the data set, in any of its layouts.
         workers (int): Threads that decode.
         release (tuple[Known]): What ought to be there.
-        progress (callable): Called with the number of pairs to read; what it returns, if it has
-            ``update``, is told of each.
+        progress (callable): Called with the number of pairs to read; what it returns, if not
+            None, is told of each by its ``update``.
 
     Returns:
         list[Report]: One for each annotation file.
@@ -115,7 +116,8 @@ def _tasks(root: str, report: Report) -> list[tuple[str, str, tuple, list[dict]]
     path = find_annotation(root, report.known.ann_file)
     dataset = ExLPoseDataset('low_light', path, root, lazy_init=True)
     finder = ImageFinder(dataset._image_bases(), dataset._find_pair_file())
-    content, people = load(path), {}
+    content = load(path)
+    people: dict[int, list[dict]] = {}
     report.images, report.people = len(content['images']), len(content['annotations'])
     for person in content['annotations']:
         people.setdefault(person['image_id'], []).append(person)

@@ -91,12 +91,12 @@ class SeededBatchSampler(BatchSampler):
 
     def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool = False, seed: int | None = None) -> None:
         super().__init__(sampler, batch_size, drop_last)
-        self.seed = getattr(sampler, 'seed', None) if seed is None else seed
-        if self.seed is None:
+        seed = getattr(sampler, 'seed', None) if seed is None else seed
+        if seed is None:
             raise ValueError(
                 f'SeededBatchSampler: {type(sampler).__name__} has no seed; say batch_sampler=dict(..., seed=0)'
             )
-        self._passes = 0
+        self.seed, self._passes = seed, 0
 
     def __iter__(self) -> Iterator[SeededBatch]:
         epoch = getattr(self.sampler, 'epoch', self._passes)

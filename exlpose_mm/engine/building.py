@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import DATASETS, MODELS
-from torch import nn
 
 
-def strip_init_cfg(config) -> None:
+def strip_init_cfg(config: dict | list | tuple) -> None:
     """Remove every ``init_cfg`` in a model's config, so that building it needs no network.
 
     Args:
@@ -17,13 +18,12 @@ def strip_init_cfg(config) -> None:
     """
     if isinstance(config, dict):
         config.pop('init_cfg', None)
-        config = config.values()
-    for value in config:
+    for value in config.values() if isinstance(config, dict) else config:
         if isinstance(value, (dict, list, tuple)):
             strip_init_cfg(value)
 
 
-def build_model(config: dict) -> nn.Module:
+def build_model(config: dict) -> BasePoseEstimator:
     """A model with random weights, which needs no download."""
     config = Config(dict(model=config)).model
     strip_init_cfg(config)
@@ -31,7 +31,7 @@ def build_model(config: dict) -> nn.Module:
         return MODELS.build(config)
 
 
-def build_dataset(config: Config, **pack):
+def build_dataset(config: Config, **pack: Any) -> BaseDataset:
     """The config's training data.
 
     Args:

@@ -41,6 +41,11 @@ def _statistic(owner: type, name: str) -> Callable:
     return getattr(owner, name)
 
 
+def _rebuilder(value: Any) -> Callable:
+    """What pickle calls to make such a value again."""
+    return value.__reduce__()[0]
+
+
 SAFE: dict[str, Callable] = {
     'builtins.getattr': _statistic,
     'mmengine.logging.history_buffer.HistoryBuffer': HistoryBuffer,
@@ -49,7 +54,7 @@ SAFE: dict[str, Callable] = {
     **{
         f'numpy.{core}.multiarray.{function.__name__}': function
         for core in ('core', '_core')
-        for function in (np.zeros(0).__reduce__()[0], np.float64().__reduce__()[0])
+        for function in (_rebuilder(np.zeros(0)), _rebuilder(np.float64()))
     },
     **{f'numpy.dtypes.{kind.__name__}': kind for kind in {type(np.dtype(code)) for code in '?bhilqBHILQefdSU'}},
 }
@@ -125,7 +130,7 @@ def keep_weights(source: str | Path, target: str | Path) -> None:
     save_checkpoint(dict(state_dict=tensors), target)
 
 
-def read_checkpoint(path: str | Path, **kwargs) -> dict:
+def read_checkpoint(path: str | Path, **kwargs: Any) -> dict:
     """``torch.load`` on the CPU of a file that ``torch.save`` wrote, with every failure as one error.
 
     Raises:
@@ -165,10 +170,10 @@ def _reason(error: Exception) -> str:
 class Placeholder:
     """Stands for an object that is no tensor; takes what pickle does to it and does nothing."""
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'Placeholder':
         return super().__new__(cls)
 
-    def _ignore(self, *args) -> None:
+    def _ignore(self, *args: Any) -> None:
         pass
 
     __setstate__ = __setitem__ = append = extend = add = _ignore

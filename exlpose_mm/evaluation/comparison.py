@@ -38,7 +38,7 @@ def read_results(sources: Sequence[str]) -> dict[str, Results]:
         ResultsError: If there are no results at PATH.
         ComparisonError: If results of one name share a row, or have different joints.
     """
-    named = {}
+    named: dict[str, Results] = {}
     for source in sources:
         name, row, path = parse_source(source)
         results = Results.read(find_results(path), row)
@@ -71,9 +71,9 @@ def parse_source(source: str) -> tuple[str, str, str]:
     if label is not None:
         name, _, row = label.partition(':')
         return name, row or ALL_LOW_LIGHT, path
-    path = Path(osp.abspath(source))  # a link keeps its name
-    own_name = path.name if path.is_dir() else path.stem
-    return path.parent.name if path.name == 'table.json' else own_name, ALL_LOW_LIGHT, source
+    place = Path(osp.abspath(source))  # a link keeps its name
+    own_name = place.name if place.is_dir() else place.stem
+    return place.parent.name if place.name == 'table.json' else own_name, ALL_LOW_LIGHT, source
 
 
 def _join(name: str, first: Results, second: Results) -> Results:
@@ -128,7 +128,7 @@ class Comparison:
 
     def _check_images(self, row: str) -> None:
         tested = {name: result.matches[row] for name, result in self.results.items() if row in result.matches}
-        first = next(iter(tested), None)
+        first = next(iter(tested), '')
         for name, matches in tested.items():
             if not (
                 np.array_equal(matches.images, tested[first].images)
@@ -162,7 +162,13 @@ class Comparison:
         return _interval(self.samples[name].get(row))
 
     def difference(self, name: str, row: str) -> tuple[float, float, float]:
-        """Return AP minus the baseline's and the two ends of its interval; nan if unknown."""
+        """Return AP minus the baseline's and the two ends of its interval; nan if unknown.
+
+        Raises:
+            ComparisonError: If there is no baseline.
+        """
+        if self.baseline is None:
+            raise ComparisonError('there is no baseline that a difference could be to')
         ours, theirs = (self.samples[key].get(row) for key in (name, self.baseline))
         low, high = _interval(None if ours is None or theirs is None else ours - theirs)
         return self.ap(name, row) - self.ap(self.baseline, row), low, high

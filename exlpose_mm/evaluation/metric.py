@@ -1,11 +1,12 @@
 """Average precision of each row of the results table, from one pass over the test data."""
 
 import os.path as osp
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from mmengine.fileio import dump, load
@@ -48,9 +49,9 @@ class LightingCocoMetric(CocoMetric):
         data_root (str, optional): If given, ``ann_files`` are found in it by
             :func:`~exlpose_mm.datasets.files.find_annotation`, and images inside of it are recorded
             relative to it.
-        unions (dict[str, Sequence[str]]): Rows over the people of several splits. Equal image
+        unions (Mapping[str, Sequence[str]]): Rows over the people of several splits. Equal image
             ids in two splits are two images. Left out if a part was not tested.
-        means (dict[str, Sequence[str]]): Rows that are the plain mean of other rows' values.
+        means (Mapping[str, Sequence[str]]): Rows that are the plain mean of other rows' values.
             Left out if one of them is.
         row_order (Sequence[str]): Order of the table; rows that it does not name follow. It
             may name rows that do not exist. Defaults to the paper's order.
@@ -72,13 +73,14 @@ class LightingCocoMetric(CocoMetric):
     """
 
     default_prefix = None
+    outfile_prefix: str | None
 
     def __init__(
         self,
         ann_files: dict[str, str],
         data_root: str | None = None,
-        unions: dict[str, Sequence[str]] = UNIONS,
-        means: dict[str, Sequence[str]] = MEANS,
+        unions: Mapping[str, Sequence[str]] = UNIONS,
+        means: Mapping[str, Sequence[str]] = MEANS,
         row_order: Sequence[str] = ROWS,
         table_prefix: str | None = None,
         use_area: bool = False,
@@ -86,7 +88,7 @@ class LightingCocoMetric(CocoMetric):
         score_mode: str = 'keypoint',
         nms_mode: str = 'none',
         prefix: str | None = None,
-        **kwargs,
+        **kwargs: Any,
     ) -> None:
         # BaseMetric warns of every metric without a prefix; here the row's name is one.
         super().__init__(
@@ -186,10 +188,14 @@ class LightingCocoMetric(CocoMetric):
 
     def _tabulate(self, results: list) -> Results:
         tested = {pred['split'] for pred, _ in results}
-        rows, matches = {}, {}
-        for row, parts in {**self.unions, **{split: (split,) for split in self.ann_files}}.items():
-            if self._is_complete(row, parts, tested):
-                rows[row], matches[row] = self._evaluate_row(row, parts, results)
+        parts_of = {**self.unions, **{split: (split,) for split in self.ann_files}}
+        evaluated = {
+            row: self._evaluate_row(row, parts, results)
+            for row, parts in parts_of.items()
+            if self._is_complete(row, parts, tested)
+        }
+        rows = {row: values for row, (values, _) in evaluated.items()}
+        matches = {row: found for row, (_, found) in evaluated.items() if found is not None}
         means = {row: parts for row, parts in self.means.items() if self._is_complete(row, parts, rows)}
         rows.update((row, _mean([rows[part] for part in parts])) for row, parts in means.items())
         boxes = ', '.join(dict.fromkeys(pred['boxes'] for pred, _ in results))

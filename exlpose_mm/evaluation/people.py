@@ -69,7 +69,7 @@ class People:
     def __len__(self) -> int:
         return len(self.oks)
 
-    def __getitem__(self, index) -> 'People':
+    def __getitem__(self, index: np.ndarray | slice) -> 'People':
         """The people of an index array, a mask or a slice."""
         return replace(self, **{name: getattr(self, name)[index] for name in _own_names()})
 

@@ -17,9 +17,8 @@ Legend of shapes: I images, D detections, T OKS thresholds.
 import json
 import os
 import os.path as osp
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from numbers import Real
 from typing import Any
 from zipfile import BadZipFile
 
@@ -115,7 +114,7 @@ class Matches:
             )
         )
 
-    def bootstrap(self, resamples: int, seed) -> np.ndarray:
+    def bootstrap(self, resamples: int, seed: int | Sequence[int]) -> np.ndarray:
         """Compute AP over images drawn with replacement.
 
         Images of one file name are one photograph (at several simulated light levels, say)
@@ -136,14 +135,14 @@ class Results:
     Attributes:
         rows (dict[str, dict[str, float]]): Columns of each row, as shares of 1.
         boxes (str): Where the boxes came from that people were cropped by.
-        means (dict[str, list[str]]): Rows that are the mean of others.
+        means (Mapping[str, Sequence[str]]): Rows that are the mean of others.
         matches (dict[str, Matches]): Of each row that is no mean; may be empty.
         people (People, optional): The people of all rows, if they were tested on annotated boxes.
     """
 
     rows: dict[str, dict[str, float]]
     boxes: str = 'not stated'
-    means: dict[str, list[str]] = field(default_factory=dict)
+    means: Mapping[str, Sequence[str]] = field(default_factory=dict)
     matches: dict[str, Matches] = field(default_factory=dict)
     people: People | None = None
 
@@ -223,7 +222,7 @@ def _read_json(path: str) -> dict:
 
 
 def _rows_of_scalars(content: dict, row: str, path: str) -> dict[str, dict[str, float]]:
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     for key, value in content.items():
         prefix, _, column = key.rpartition('/')
         if prefix and column in _COLUMNS:
@@ -234,7 +233,7 @@ def _rows_of_scalars(content: dict, row: str, path: str) -> dict[str, dict[str, 
 
 
 def _number(value: Any, key: str, path: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ResultsError(f'{path}: {key} is {value!r}, no number; {_HINT}')
     return value
 

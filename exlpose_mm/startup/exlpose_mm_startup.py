@@ -11,6 +11,12 @@ so does Python when it starts: both files of this folder are installed beside th
 
 import sys
 
+TYPE_CHECKING = False  # as typing's, which takes time to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
 
 class MMCVExtensionFinder:
     """Finds ``mmcv._ext`` where nobody else does; to be the last of ``sys.meta_path``."""
@@ -18,7 +24,9 @@ class MMCVExtensionFinder:
     NAME = 'mmcv._ext'
 
     @classmethod
-    def find_spec(cls, fullname, path=None, target=None):
+    def find_spec(
+        cls, fullname: str, path: 'Sequence[str] | None' = None, target: 'ModuleType | None' = None
+    ) -> 'ModuleSpec | None':
         """As :meth:`importlib.abc.MetaPathFinder.find_spec`."""
         if fullname != cls.NAME:
             return None

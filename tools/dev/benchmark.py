@@ -6,14 +6,16 @@ import platform
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
 import throughput
 import torch
-from mmengine.config import DictAction
+from mmengine.config import Config, DictAction
 from mmengine.fileio import dump
 from ratios import (
+    Ratio,
     as_json,
     compare_steps,
     epoch_table,
@@ -30,7 +32,7 @@ from exlpose_mm.datasets.making.pairs import FRAME
 from exlpose_mm.engine.variables import load_config
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('config', help='of a model with LSBN and a DualTeacherHead')
     parser.add_argument('--against', metavar='CONFIG', help="compare training steps with this config's instead")
@@ -56,30 +58,31 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def load(args, path, root):
+def load(args: argparse.Namespace, path: str, root: str) -> Config:
     config = load_config(path, data_root=root)
     config.merge_from_dict(args.cfg_options or {})
     return config
 
 
-def measure(args, folder, root):
+def measure(args: argparse.Namespace, folder: str, root: str) -> tuple[list[Ratio], str]:
     """Ratios, and a text that follows from them."""
     config = load(args, args.config, root)
     if args.against:
         other = load_config(args.against, data_root=root)
         return compare_steps(config, other, args.batch_size, args.repeats, args.device), ''
-    samples = sample_costs(config, folder, args.repeats)
+    whole, cached = sample_costs(config, folder, args.repeats)
     steps = step_costs(config, args.batch_size, args.repeats, args.device)
-    table = epoch_table(*samples, steps[0], args.batch_size)
+    table = epoch_table(whole, cached, steps[0], args.batch_size)
     return [
-        *samples,
+        whole,
+        cached,
         *steps,
         *prediction_costs(config, args.repeats, args.device),
         metric_cost(min(3, args.repeats)),
     ], f'\n\nAn epoch of 10,000 people, reckoned from these:\n\n{table}'
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
@@ -91,7 +94,7 @@ def main(argv=None):
     dump(content, args.out, indent=1)
 
 
-def measure_throughput(args, folder, root):
+def measure_throughput(args: argparse.Namespace, folder: str, root: str) -> dict:
     rates = throughput.measure(
         load(args, args.config, root), folder, args.batch_sizes, args.workers, args.steps, args.iterations, args.device
     )
@@ -105,7 +108,7 @@ def measure_throughput(args, folder, root):
     return dict(told, rates=throughput.as_json(rates))
 
 
-def measure_ratios(args, folder, root):
+def measure_ratios(args: argparse.Namespace, folder: str, root: str) -> list[dict]:
     ratios, rest = measure(args, folder, root)
     print(
         f'{platform.processor() or platform.machine()}, {args.threads} threads, {args.device}, batches of '

@@ -103,7 +103,7 @@ def write_table(root: Path) -> Path:
     return readme
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         '--configs', type=Path, default=Path(__file__).resolve().parents[2] / 'configs', help='folder of all configs'

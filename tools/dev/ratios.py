@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -64,15 +65,20 @@ class Ratio:
     yardstick: float
     unit: str = 's'
 
+    @classmethod
+    def of_memory(cls, name: str, task: float, yardstick: float) -> 'Ratio':
+        """Of two costs in MB, each measured once."""
+        share = task / yardstick
+        return cls(name, share, share, share, task, yardstick, 'MB')
+
 
 def compare(name: str, task: Task, yardstick: Task, repeats: int = 5) -> Ratio:
     """Time two tasks in turns, after one run of each that does not count."""
     task(), yardstick()
     pairs = np.array([(seconds(task), seconds(yardstick)) for _ in range(repeats)])
     ratios = pairs[:, 0] / pairs[:, 1]
-    return Ratio(
-        name, float(np.median(ratios)), float(ratios.min()), float(ratios.max()), *map(float, np.median(pairs, axis=0))
-    )
+    ours, theirs = np.median(pairs, axis=0).tolist()
+    return Ratio(name, float(np.median(ratios)), float(ratios.min()), float(ratios.max()), ours, theirs)
 
 
 def seconds(task: Task) -> float:
@@ -106,14 +112,20 @@ def sample_costs(config: Config, folder: str, repeats: int) -> list[Ratio]:
         for info, buffers in zip(infos, files):
             left, top, right, bottom = info['bbox'][0].astype(int).clip(0)
             for buffer in buffers:
-                crop = cv2.imdecode(buffer, cv2.IMREAD_COLOR)[top : bottom + 1, left : right + 1]
+                image = np.asarray(cv2.imdecode(buffer, cv2.IMREAD_COLOR))
+                crop = image[top : bottom + 1, left : right + 1]
                 cv2.resize(crop.astype(np.float32), size)
 
     yardstick = 'decoding two files and two warps'
     return [
-        compare(f'{name} / {yardstick}', lambda data=data: [data[i % len(data)] for i in range(SAMPLES)], bare, repeats)
+        compare(f'{name} / {yardstick}', partial(_load_samples, data), bare, repeats)
         for name, data in (('paired sample', dataset), ('cached paired sample', cached))
     ]
+
+
+def _load_samples(data: ExLPoseDataset) -> None:
+    for i in range(SAMPLES):
+        data[i % len(data)]
 
 
 def step_costs(config: Config, batch: int, repeats: int, device: str) -> list[Ratio]:
@@ -124,7 +136,7 @@ def step_costs(config: Config, batch: int, repeats: int, device: str) -> list[Ra
     memory = [peak_memory(config, batch, device, kind) for kind in (Stepper, PlainStepper)]
     results = [
         compare('paired step / two plain steps', paired.step, plain.step, repeats),
-        Ratio('memory of paired step / plain step', *[memory[0] / memory[1]] * 3, *memory, 'MB'),
+        Ratio.of_memory('memory of paired step / plain step', *memory),
     ]
     if paired.model.head.well_lit_teacher:
         features = paired.tapped()
@@ -147,7 +159,7 @@ def compare_steps(config: Config, other: Config, batch: int, repeats: int, devic
     ours, theirs = (peak_memory(c, batch, device) for c in (config, other))
     return [
         compare('step / other step', steppers[0].step, steppers[1].step, repeats),
-        Ratio('memory of step / other step', *[ours / theirs] * 3, ours, theirs, 'MB'),
+        Ratio.of_memory('memory of step / other step', ours, theirs),
     ]
 
 
@@ -160,7 +172,7 @@ def prediction_costs(config: Config, repeats: int, device: str, images: int = 8)
     memory = [_in_a_process(_peak_of_prediction, cfg, tuple(x.shape), device) for cfg in cfgs]
     return [
         compare('prediction with LSBN / deployed', trained, deployed, repeats),
-        Ratio('memory of prediction with LSBN / deployed', *[memory[0] / memory[1]] * 3, *memory, 'MB'),
+        Ratio.of_memory('memory of prediction with LSBN / deployed', *memory),
     ]
 
 
@@ -346,7 +358,7 @@ def peak_memory(config: Config, batch: int, device: str, kind: type[Stepper] = S
     return _in_a_process(_peak_of_training, config.to_dict(), batch, device, kind)
 
 
-def _in_a_process(task: Callable, *args) -> float:
+def _in_a_process(task: Callable, *args: Any) -> float:
     with multiprocessing.get_context('spawn').Pool(1) as pool:
         return pool.apply(task, (*args, torch.get_num_threads()))
 
@@ -355,7 +367,8 @@ def _peak_of_training(config: dict, batch: int, device: str, kind: type[Stepper]
     torch.set_num_threads(threads)
     config = Config(config)
     stepper = kind(config, load_batch(config, batch), device)
-    stepper.step(), stepper.step()
+    stepper.step()
+    stepper.step()
     return _peak(device)
 
 
@@ -369,8 +382,10 @@ def _peak_of_prediction(config: dict, shape: tuple[int, ...], device: str, threa
 def _peak(device: str) -> float:
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 2**20
-    if osp.isfile('/proc/self/status'):  # Linux' getrusage counts the parent's too
-        return int(re.search(r'VmHWM:\s+(\d+) kB', Path('/proc/self/status').read_text(encoding='utf-8'))[1]) / 2**10
+    status = Path('/proc/self/status')  # Linux' getrusage counts the parent's too
+    most = re.search(r'VmHWM:\s+(\d+) kB', status.read_text(encoding='utf-8')) if status.is_file() else None
+    if most:
+        return int(most[1]) / 2**10
     if sys.platform == 'win32':
         return psutil.Process().memory_info().peak_wset / 2**20
     import resource  # which Windows lacks

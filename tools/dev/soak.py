@@ -107,7 +107,9 @@ class FootprintHook(Hook):
         self.out = out
         self.notes: list[dict[str, float]] = []
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         if batch_idx != len(runner.train_dataloader) // 2:
             return
         process = psutil.Process()
@@ -207,7 +209,7 @@ def text_table(found: Sequence[Change]) -> str:
     return markdown_table([header, *rows])
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -222,7 +224,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

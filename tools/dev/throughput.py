@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS
 from ratios import Stepper, looped_gram, peak_memory
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data._utils.pin_memory import pin_memory
 
@@ -34,7 +35,8 @@ from exlpose_mm.writing import markdown_table
 PEOPLE, EPOCHS = 11400, 32
 """Of the paper's training: people in pairs, and how often each is seen."""
 STEP, PLAIN, OFFICIAL = 'step', 'two plain steps', "the official code's step"
-Mark = Union[float, 'torch.cuda.Event']
+Mark = Any
+"""Seconds of the clock, or an event of a GPU."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class Rate:
     unit: str
 
     @classmethod
-    def of(cls, name: str, values: Sequence[float], unit: str) -> 'Rate':
+    def of(cls, name: str, values: Sequence[float] | np.ndarray, unit: str) -> 'Rate':
         """The figure of these repeats."""
-        return cls(name, *map(float, (np.median(values), np.min(values), np.max(values))), unit)
+        return cls(name, float(np.median(values)), float(np.min(values)), float(np.max(values)), unit)
 
 
 class ConfiguredStepper(Stepper):
@@ -123,10 +125,10 @@ class _LoopedGram(torch.nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, low_light, well_lit) -> list:
+    def forward(self, low_light: Sequence[Tensor], well_lit: Sequence[Tensor]) -> list[Tensor]:
         losses = looped_gram(low_light, well_lit)  # of all samples of the first layer, then of the next
         size = len(low_light[0])
-        return [self.loss_weight * sum(losses[i : i + size]) for i in range(0, len(losses), size)]
+        return [self.loss_weight * sum(losses[i + 1 : i + size], start=losses[i]) for i in range(0, len(losses), size)]
 
 
 STEPS: dict[str, type[Stepper]] = {STEP: ConfiguredStepper, PLAIN: PlainSteps, OFFICIAL: OfficialSteps}
@@ -142,7 +144,7 @@ def durations(task: Callable[[], object], steps: int, device: str, warm_up: int 
     """Seconds of each of some runs, which may overlap on a GPU, after some that do not count."""
     for _ in range(warm_up):
         task()
-    marks = [_mark(device)]
+    marks: list[Mark] = [_mark(device)]
     for _ in range(steps):
         task()
         marks.append(_mark(device))
@@ -228,8 +230,8 @@ def loader_rate(config: Config, batch: int, workers: int, batches: int, source: 
     seconds = durations(lambda: next(loader), batches, 'cpu', warm_up=workers + 1)
     # Batches of several workers come in bursts: the rate is that of all, its spread that of tenths.
     tenths = [np.mean(part) for part in np.array_split(seconds, min(10, batches))]
-    rates = batch / np.array([np.mean(seconds), np.min(tenths), np.max(tenths)])
-    return Rate(f'loader, {source}, {workers} workers', *map(float, (rates[0], rates[2], rates[1])), 'pairs/s')
+    median, high, low = (batch / np.array([np.mean(seconds), np.min(tenths), np.max(tenths)])).tolist()
+    return Rate(f'loader, {source}, {workers} workers', median, low, high, 'pairs/s')
 
 
 class ClockHook(Hook):
@@ -248,7 +250,9 @@ class ClockHook(Hook):
         self.every = every
         self.notes: list[float] = []
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         if self.every_n_train_iters(runner, self.every):
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
@@ -305,8 +309,8 @@ def prediction_rate(config: Config, batch: int, steps: int, device: str) -> Rate
 
 def reckoned_minutes(loop: Rate) -> Rate:
     """How long the paper's training takes at a loop's rate, without its validations."""
-    minutes = [PEOPLE * EPOCHS / rate / 60 for rate in (loop.median, loop.high, loop.low)]
-    return Rate(f"the paper's training, reckoned from the {loop.name}", *minutes, 'min')
+    median, low, high = (PEOPLE * EPOCHS / rate / 60 for rate in (loop.median, loop.high, loop.low))
+    return Rate(f"the paper's training, reckoned from the {loop.name}", median, low, high, 'min')
 
 
 def measure(

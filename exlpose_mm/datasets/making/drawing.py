@@ -5,12 +5,24 @@ painted part by part from back to front. Which side is left shows as in reality 
 face, the back of the head, the feet and what hides what.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
+from numpy.typing import ArrayLike
 
 from exlpose_mm.joints import JOINTS
 
 SMALLEST = 64  # pixels
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+Points = dict[str, np.ndarray]
+"""Of a body, (3,) by name."""
+Part = tuple[tuple[str, ...], ArrayLike, str, float]
+"""Of a body: point names, their radii in body heights, garment, how much nearer than its points."""
+Cloth = tuple[np.ndarray, np.ndarray]
+"""A colour tile (h, w, 3) float32 and the map (2, 2) from pixels to it."""
 
 # Ranges of angles in degrees. A limb hangs down at 0; `arm` and `thigh` swing it forward, `out`
 # and `spread` away from the body; `elbow`, `elbow_out` and `knee` bend it further.
@@ -43,17 +55,17 @@ HAIR = ((25, 25, 30), (30, 45, 75), (60, 110, 160), (150, 150, 155))
 CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 20, endpoint=False)) for f in (np.cos, np.sin)], 1)
 
 
-def rotation(axis, degrees):
+def rotation(axis: int, degrees: float) -> np.ndarray:
     return cv2.Rodrigues(np.eye(3)[axis] * np.radians(degrees))[0]
 
 
-def limb(length, swing, out, side):
+def limb(length: float, swing: float, out: float, side: int) -> np.ndarray:
     """A limb's vector (3,), `side` +1 for the left and -1 for the right half of the body."""
     swing, out = np.radians((swing, out))
     return length * np.array([side * np.sin(out), np.cos(out) * np.cos(swing), np.cos(out) * np.sin(swing)])
 
 
-def pose_body(rng):
+def pose_body(rng: np.random.Generator) -> Points:
     """Poses one person: {point name: (3,)} in body heights, origin between the hips.
 
     x points to the person's left, y down, z to where the person faces. Beside the 14 joints
@@ -75,7 +87,7 @@ def pose_body(rng):
             ('elbow', name + 'shoulder', limb(0.165, arm, out, side)),
             ('wrist', name + 'elbow', limb(0.145, *bent)),
             ('hand', name + 'wrist', limb(0.05, *bent)),
-            ('hip', None, np.array((side * hip, 0, 0))),
+            ('hip', '', np.array((side * hip, 0, 0))),
             ('knee', name + 'hip', limb(leg, thigh, spread, side)),
             ('ankle', name + 'knee', limb(leg, *shank)),
             ('toe', name + 'ankle', np.array((side * 0.02, 0.025, 0.085))),
@@ -96,20 +108,20 @@ def pose_body(rng):
     return body
 
 
-def view_body(rng, body):
+def view_body(rng: np.random.Generator, body: Points) -> Points:
     """Turns a posed body (any size) towards the camera: x right, y down, z towards the viewer."""
     yaw = rng.choice((0, 180, 90, -90), p=(0.4, 0.24, 0.18, 0.18)) + rng.normal(0, 18)
     camera = rotation(2, rng.normal(0, 3)) @ rotation(0, rng.uniform(0, 15)) @ rotation(1, yaw)
     return {name: camera @ point for name, point in body.items()}
 
 
-def body_parts(rng):
-    """The parts of a body: (point names, their radii in body heights, garment, towards viewer)."""
+def body_parts(rng: np.random.Generator) -> list[Part]:
+    """The parts of a body."""
     sleeve = rng.choice(('shirt', 'skin'), p=(0.6, 0.4))
     trouser = rng.choice(('trousers', 'skin'), p=(0.75, 0.25))
     bulk = rng.uniform(0.9, 1.3)
     torso = ('left_shoulder', 'right_shoulder', 'left_hip', 'right_hip')
-    parts = [
+    parts: list[Part] = [
         (torso, np.array((0.04, 0.04, 0.05, 0.05)) * bulk, 'shirt', 0.01),
         (('neck', 'chin'), (0.03, 0.03), 'skin', 0),
         (('chin', 'brow'), (0.042, 0.053), 'skin', 0),
@@ -134,22 +146,22 @@ def body_parts(rng):
     return parts
 
 
-def plain(colour):
-    return np.float32(colour).reshape(1, 1, 3), np.eye(2)
+def plain(colour: ArrayLike) -> Cloth:
+    return np.array(colour, np.float32).reshape(1, 1, 3), np.eye(2)
 
 
-def texture(rng):
-    """A random cloth or wall: a colour tile (h, w, 3) and the map (2, 2) from pixels to it."""
+def texture(rng: np.random.Generator) -> Cloth:
+    """A random cloth or wall."""
     first = rng.uniform(15, 240, 3)
     second = np.clip(first + rng.normal(0, 60, 3), 0, 255)
     pattern = (np.zeros((1, 1)), np.array([[0, 1]]), np.eye(2), rng.random((8, 8)))[
         rng.choice(4, p=(0.45, 0.2, 0.15, 0.2))
     ]
     tile = first + np.kron(pattern, np.ones((4, 4)))[..., None] * (second - first)
-    return np.float32(tile), rotation(2, rng.uniform(0, 180))[:2, :2] * rng.uniform(0.4, 1.6)
+    return tile.astype(np.float32), rotation(2, rng.uniform(0, 180))[:2, :2] * rng.uniform(0.4, 1.6)
 
 
-def cut(cloth, x, y, size):
+def cut(cloth: Cloth, x: int, y: int, size: Sequence[int]) -> np.ndarray:
     """The piece (h, w, 3) of a texture that covers `size` (w, h) pixels from (x, y) on."""
     tile, turn = cloth
     return cv2.warpAffine(
@@ -161,18 +173,18 @@ def cut(cloth, x, y, size):
     )
 
 
-def noise(rng, shape, cells):
+def noise(rng: np.random.Generator, shape: tuple[int, ...], cells: int) -> np.ndarray:
     """Smooth noise of unit variance in its grid points, float32 (h, w)."""
     grid = rng.standard_normal((max(2, cells * shape[0] // shape[1]), cells), np.float32)
     return cv2.resize(grid, shape[1::-1], interpolation=cv2.INTER_LINEAR)
 
 
-def three(channel):
+def three(channel: np.ndarray) -> np.ndarray:
     """The same float32 (h, w) in each of three channels; faster than NumPy's broadcasting."""
     return cv2.cvtColor(channel, cv2.COLOR_GRAY2BGR)
 
 
-def paint(image, outline, cloth, shade=1.0, softness=2.0):
+def paint(image: np.ndarray, outline: np.ndarray, cloth: Cloth, shade: float = 1.0, softness: float = 2.0) -> None:
     """Fills a convex outline (N, 2) in pixels with a texture, darker towards its rim."""
     height, width = image.shape[:2]
     x0, y0 = np.maximum(np.floor(outline.min(0)) - 2, 0).astype(int)
@@ -180,7 +192,7 @@ def paint(image, outline, cloth, shade=1.0, softness=2.0):
     if x1 <= x0 or y1 <= y0:
         return
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-    cv2.fillConvexPoly(mask, np.int32(np.round((outline - (x0, y0)) * 16)), 255, cv2.LINE_AA, 4)
+    cv2.fillConvexPoly(mask, np.round((outline - (x0, y0)) * 16).astype(np.int32), 255, cv2.LINE_AA, 4)
     alpha = mask / np.float32(255)
     light = np.float32(shade) * (0.35 + 0.65 * cv2.GaussianBlur(alpha, (0, 0), softness))
     part = image[y0:y1, x0:x1]
@@ -188,13 +200,13 @@ def paint(image, outline, cloth, shade=1.0, softness=2.0):
     part += three(alpha) * (colours * three(light) - part)
 
 
-def hull(centres, radii):
+def hull(centres: ArrayLike, radii: ArrayLike) -> np.ndarray:
     """The convex outline (N, 2) around circles at `centres` (M, 2) with `radii` (M,)."""
     points = np.asarray(centres)[:, None] + np.asarray(radii)[:, None, None] * CIRCLE
-    return cv2.convexHull(np.float32(points.reshape(-1, 2)))[:, 0]
+    return cv2.convexHull(points.reshape(-1, 2).astype(np.float32))[:, 0]
 
 
-def draw_person(rng, image, points, height):
+def draw_person(rng: np.random.Generator, image: np.ndarray, points: Points, height: float) -> None:
     """Paints a person whose `points` are (3,) in pixels, `height` pixels tall when upright."""
     wardrobe = dict(
         skin=plain(rng.choice(SKIN)),
@@ -205,7 +217,7 @@ def draw_person(rng, image, points, height):
         shoes=plain(rng.uniform(10, 220, 3)),
     )
 
-    def nearness(part):
+    def nearness(part: Part) -> float:
         return np.mean([points[name][2] for name in part[0]]) / height + part[3]
 
     for part in sorted(body_parts(rng), key=nearness):
@@ -215,7 +227,7 @@ def draw_person(rng, image, points, height):
         paint(image, outline, wardrobe[garment], shade, max(1.0, 0.012 * height))
 
 
-def place_person(rng, size, x):
+def place_person(rng: np.random.Generator, size: Size, x: float) -> tuple[Points, float]:
     """Poses a person and places its hips at x: (points in pixels, height in pixels)."""
     points = view_body(rng, pose_body(rng))
     frame, reach = size[1], min(size)
@@ -229,7 +241,7 @@ def place_person(rng, size, x):
     return {name: point * height + (x, y, 0) for name, point in points.items()}, height
 
 
-def place_people(rng, size):
+def place_people(rng: np.random.Generator, size: Size) -> list[tuple[Points, float]]:
     """One to three people from the farthest to the nearest, each in a strip of its own."""
     count = rng.choice((1, 2, 3), p=(0.45, 0.35, 0.2))
     strips = np.clip((np.arange(count) + rng.uniform(0.1, 0.9, count)) / count, 0.1, 0.9)
@@ -237,10 +249,10 @@ def place_people(rng, size):
     return sorted(people, key=lambda person: person[1])
 
 
-def draw_background(rng, shape):
+def draw_background(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     """Wall, floor, clutter and lamps, float32 of `shape` (h, w, 3) in 0..255."""
     height, width = shape[:2]
-    image = cv2.resize(np.float32(rng.uniform(20, 220, (2, 1, 3))), (width, height))
+    image = cv2.resize(rng.uniform(20, 220, (2, 1, 3)).astype(np.float32), (width, height))
     horizon = int(height * rng.uniform(0.5, 0.8))
     floor = cut(texture(rng), 0, horizon, (width, height - horizon))
     image[horizon:] += 0.6 * (floor - image[horizon:])
@@ -257,13 +269,13 @@ def draw_background(rng, shape):
     return image + three(light)
 
 
-def lamp(shape, centre, radius):
+def lamp(shape: tuple[int, ...], centre: np.ndarray, radius: float) -> np.ndarray:
     """A soft round light, float32 (h, w) in 0..220."""
-    x, y = (np.float32(np.exp(-0.5 * ((np.arange(n) - c) / radius) ** 2)) for n, c in zip(shape[1::-1], centre))
+    x, y = (np.exp(-0.5 * ((np.arange(n) - c) / radius) ** 2).astype(np.float32) for n, c in zip(shape[1::-1], centre))
     return 220 * np.outer(y, x)
 
 
-def draw_obstacle(rng, image):
+def draw_obstacle(rng: np.random.Generator, image: np.ndarray) -> None:
     """A pole, or a box on the ground, in front of everybody drawn so far."""
     height, width = image.shape[:2]
     x = rng.uniform(0, width)
@@ -276,10 +288,10 @@ def draw_obstacle(rng, image):
     paint(image, outline, texture(rng), rng.uniform(0.6, 1.1))
 
 
-def label_person(points, height, size):
+def label_person(points: Points, height: float, size: Size) -> dict:
     """ExLPose's label of one person; what other people or things hide is labelled all the same."""
     joints = np.array([points[name][:2] for name in JOINTS])
-    inside = ((joints >= 0) & (joints <= np.array(size) - 1)).all(1)
+    inside = np.all((joints >= 0) & (joints <= np.array(size) - 1), axis=1)
     keypoints = np.column_stack([joints.round(2), np.full(len(joints), 2.0)]) * inside[:, None]
     margin = 0.05 * height
     low = np.maximum(joints[inside].min(0) - margin, 0)
@@ -287,14 +299,14 @@ def label_person(points, height, size):
     return dict(keypoints=keypoints, bbox=[float(v) for v in (*low, *(high - low))])
 
 
-def check_size(size):
+def check_size(size: Size) -> Size:
     width, height = size
     if min(width, height) < SMALLEST:
         raise ValueError(f'size is (width, height) in pixels, each at least {SMALLEST}; got {size}')
     return int(width), int(height)
 
 
-def draw_scene(rng, size=(320, 240)):
+def draw_scene(rng: np.random.Generator, size: Size = (320, 240)) -> tuple[np.ndarray, list[dict]]:
     """Draws a scene with one to three people.
 
     Args:
@@ -319,4 +331,4 @@ def draw_scene(rng, size=(320, 240)):
     image = cv2.GaussianBlur(image, (0, 0), 0.6)
     image += rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.5, 3))
     labels = [label_person(points, height, size) for points, height in people]
-    return np.uint8(np.clip(image * rng.uniform(0.75, 1.1), 0, 255).round()), labels
+    return np.clip(image * rng.uniform(0.75, 1.1), 0, 255).round().astype(np.uint8), labels

@@ -6,12 +6,13 @@ one. Image i of a split depends on the seed, the size and i only, not on how man
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from exlpose_mm.camera import simulation as camera
-from exlpose_mm.datasets.making.drawing import check_size, draw_scene
+from exlpose_mm.datasets.making.drawing import Size, check_size, draw_scene
 from exlpose_mm.datasets.making.layout import IMAGES, SPLITS, make_folders, write_annotations, write_image
 
 __all__ = ['LEVELS', 'draw_scene', 'write_dataset']
@@ -21,9 +22,11 @@ GAINS = dict(normal=(1, 14.9), hard=(15.7, 23.9), extreme=(24.1, 38.7))  # dB of
 SHUTTERS = dict(normal=100, hard=400, extreme=1200)  # the N of "exp<N>"
 RECIPE = 'dataset.json'
 GENERATOR = 1  # raise it when the same seed no longer draws the same images
+Darken = Callable[[np.ndarray, str, np.random.Generator], np.ndarray]
+"""A well-lit image (h, w, 3) uint8 BGR, a level of ``LEVELS`` and a generator to the low-light image."""
 
 
-def file_names(split, index, level, rng):
+def file_names(split: str, index: int, level: str, rng: np.random.Generator) -> dict[str, str]:
     """The pair's files relative to the images' folder: {'bright': name, 'dark': name}."""
     gain = rng.uniform(*GAINS[level])
     shutter = SHUTTERS[level]
@@ -34,14 +37,14 @@ def file_names(split, index, level, rng):
     }
 
 
-def darken_checked(darken, image, level, rng):
+def darken_checked(darken: Darken, image: np.ndarray, level: str, rng: np.random.Generator) -> np.ndarray:
     dark = darken(image, level, rng)
     if dark.dtype != np.uint8 or dark.shape != image.shape:
         raise ValueError(f'darken must return uint8 of shape {image.shape}; got {dark.dtype} of shape {dark.shape}')
     return dark
 
 
-def write_pair(folder, split, index, seed, size, darken):
+def write_pair(folder: Path, split: str, index: int, seed: int, size: Size, darken: Darken) -> dict:
     """Draws and writes one pair of images; returns what its annotations need."""
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     level = LEVELS[index % len(LEVELS)]
@@ -52,7 +55,7 @@ def write_pair(folder, split, index, seed, size, darken):
     return dict(id=index, level=level, names=names, size=size, people=people)
 
 
-def make_recipe(num_train, num_test, seed, size, darken):
+def make_recipe(num_train: int, num_test: int, seed: int, size: Size, darken: Darken) -> dict:
     if num_train < 1:
         raise ValueError(f'num_train must be at least 1; got {num_train}')
     if num_test < len(LEVELS):
@@ -70,7 +73,7 @@ def make_recipe(num_train, num_test, seed, size, darken):
     )
 
 
-def is_finished(root, recipe):
+def is_finished(root: Path, recipe: dict) -> bool:
     """Whether `root` holds the finished data set; False if it is empty or was interrupted."""
     if not root.exists():
         return False
@@ -90,7 +93,15 @@ def is_finished(root, recipe):
     return False
 
 
-def write_dataset(root, num_train, num_test, seed, size, darken, progress=None):
+def write_dataset(
+    root: str | Path,
+    num_train: int,
+    num_test: int,
+    seed: int,
+    size: Size,
+    darken: Darken,
+    progress: Callable[[], None] | None = None,
+) -> bool:
     """Writes drawn pairs with ExLPose's annotations, unless `root` holds the same set already.
 
     See :mod:`exlpose_mm.datasets.making.layout` for the folders. The three low-light levels take turns from image
@@ -124,7 +135,7 @@ def write_dataset(root, num_train, num_test, seed, size, darken, progress=None):
     make_folders(root)
     started = root / (RECIPE + '.part')
     started.write_text(json.dumps(recipe), encoding='utf-8')
-    labels = {}
+    labels: dict[str, list[dict]] = {}
     for split, count in zip(SPLITS, (num_train, num_test)):
         labels[split] = []
         for index in range(count):

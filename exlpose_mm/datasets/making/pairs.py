@@ -200,7 +200,7 @@ def _people(content: dict, ann_file: str) -> dict[int, list[dict]]:
         if not kind:
             person = _person(annotation, joints, ann_file)
             problem = _problem(person, annotation, images)
-            kind = problem and 'that a data set would refuse'
+            kind = 'that a data set would refuse' if problem else ''
         if kind:
             detail = f' {problem}' if person else ''
             left_out.setdefault(kind, []).append(f'{annotation.get("id")}{detail}')
@@ -273,7 +273,7 @@ def joint_sources(categories: Sequence[dict], ann_file: str) -> list[tuple[int, 
             raise PairMakingError(f'{ann_file}: its joints {names} have no {joint!r}')
         found.append(None if index is None else (index,))
     if found[JOINTS.index('neck')] is None:
-        found[JOINTS.index('neck')] = found[0] + found[1]
+        found[JOINTS.index('neck')] = names.index('left_shoulder'), names.index('right_shoulder')
     return found
 
 
@@ -350,8 +350,10 @@ def _start_worker() -> None:
 
 
 def _end_with_parent() -> None:
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make_pair(task: dict, settings: Settings, folder: Path) -> str | None:

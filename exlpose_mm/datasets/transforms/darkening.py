@@ -160,12 +160,13 @@ class GammaDarken(Darken):
 
     def __init__(self, gamma: float | Sequence[float] = (2.0, 5.0), paired: bool = True) -> None:
         super().__init__(paired)
-        self.gamma = (gamma, gamma) if isinstance(gamma, (int, float)) else tuple(gamma)
+        self.gamma: tuple[float, ...] = (gamma, gamma) if isinstance(gamma, (int, float)) else tuple(gamma)
         if len(self.gamma) != 2 or not 1 <= self.gamma[0] <= self.gamma[1] < np.inf:
             raise ValueError(f'GammaDarken takes an exponent of at least 1 or a range (low, high) of them, got {gamma}')
 
     def darken(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return gamma_correction(image, rng.uniform(*self.gamma))
+        low, high = self.gamma
+        return gamma_correction(image, rng.uniform(low, high))
 
 
 @TRANSFORMS.register_module()
@@ -233,7 +234,7 @@ def blend_table(ratio: float, base: float) -> np.ndarray:
 
 def mean_luminance(image: np.ndarray) -> float:
     """Mean of the luminance (BT.601), cut to whole DN per pixel, of a BGR image."""
-    return float((image @ np.float32([0.114, 0.587, 0.2989])).astype(np.uint8).mean())
+    return float((image @ np.array([0.114, 0.587, 0.2989], np.float32)).astype(np.uint8).mean())
 
 
 def put_back(image: np.ndarray, before: np.ndarray, rng: np.random.Generator) -> None:

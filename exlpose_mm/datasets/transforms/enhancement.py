@@ -19,7 +19,7 @@ def guided_filter(image: np.ndarray, radius: int, eps: float) -> np.ndarray:
         np.ndarray: (H, W) float32.
     """
 
-    def mean(x):
+    def mean(x: np.ndarray) -> np.ndarray:
         return cv2.blur(x, (2 * radius + 1, 2 * radius + 1))
 
     local_mean = mean(image)

@@ -3,6 +3,7 @@
 import ctypes
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import torch
 from mmengine.hooks import Hook
@@ -21,17 +22,17 @@ class FloatHeadHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        if isinstance(runner.optim_wrapper, AmpOptimWrapper):
-            self._head = inner_head(runner)
+        self._head = inner_head(runner) if isinstance(runner.optim_wrapper, AmpOptimWrapper) else None
+        if self._head is not None:
             self._head.forward = _in_float32(self._head.forward)
 
     def after_train(self, runner: Runner) -> None:
-        if isinstance(runner.optim_wrapper, AmpOptimWrapper):
+        if self._head is not None:
             self._head.__dict__.pop('forward', None)  # the class' own is there again
 
 
 def _in_float32(forward: Callable) -> Callable:
-    def cast(output):
+    def cast(output: Any) -> Any:
         if isinstance(output, (list, tuple)):
             return type(output)(map(cast, output))
         return output.float() if isinstance(output, torch.Tensor) and output.is_floating_point() else output

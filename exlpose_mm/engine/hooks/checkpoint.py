@@ -7,7 +7,7 @@ from copy import copy
 from pathlib import Path
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, register_backend
+from mmengine.fileio import BaseStorageBackend, LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmpose.registry import HOOKS
@@ -49,6 +49,8 @@ class SafeCheckpointHook(CheckpointHook):
         CheckpointError: In training, if a checkpoint cannot be written. Names it and the one to resume from.
     """
 
+    file_backend: BaseStorageBackend
+
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         self._local = type(self.file_backend) in (LocalBackend, ReplacingBackend)
@@ -87,7 +89,8 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         if not self._local:
             return super()._save_best_checkpoint(runner, metrics)
-        previous, backend = [], self.file_backend
+        previous: list[str] = []
+        backend = self.file_backend
         self.file_backend = copy(backend)
         self.file_backend.remove = previous.append
         try:

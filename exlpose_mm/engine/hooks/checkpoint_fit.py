@@ -36,7 +36,7 @@ class CheckpointFitHook(Hook):
         backbone = getattr(model, 'backbone', None)
         self._fresh: list[torch.Tensor] = []
         cfg = getattr(backbone, 'init_cfg', None)
-        if isinstance(cfg, dict) and cfg['type'] == 'Pretrained' and not model.is_init:
+        if backbone is not None and isinstance(cfg, dict) and cfg['type'] == 'Pretrained' and not model.is_init:
             self._backbone = backbone
             self._fresh = [parameter.detach().clone() for parameter in backbone.parameters()]
 

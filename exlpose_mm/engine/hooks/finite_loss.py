@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.dist import all_reduce
@@ -91,7 +91,7 @@ class FiniteLossHook(Hook):
             torch._foreach_copy_(self._kept, self._statistics)
 
     def _guarded(self, update: Callable, runner: Runner) -> Callable:
-        def update_params(loss: torch.Tensor, *args, **kwargs) -> None:
+        def update_params(loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
             self._iterations.append(_Iteration(runner.iter + 1, loss.detach(), self._images))
             try:
                 # Times 1, or times NaN: so the gradients tell of the loss, and nobody waits for it.
@@ -106,12 +106,12 @@ class FiniteLossHook(Hook):
         return update_params
 
     @staticmethod
-    def _refuse(wrapper: OptimWrapper, optimizer: torch.optim.Optimizer, *_) -> None:
+    def _refuse(wrapper: OptimWrapper, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         if _is_scaled(wrapper):
             return
         finite = _gradients_are_finite(wrapper)
         if isinstance(finite, torch.Tensor) and getattr(optimizer, '_step_supports_amp_scaling', False):
-            optimizer.found_inf = finite.logical_not().float()  # as torch's loss scalers tell it
+            vars(optimizer)['found_inf'] = finite.logical_not().float()  # as torch's loss scalers tell it
         elif not finite:
             raise _NotFinite
 

@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
+from torch.utils.data import Dataset
 
 
 def inner_head(runner: Runner) -> torch.nn.Module | None:
@@ -56,6 +57,6 @@ def _converts(loop: BaseLoop) -> bool:
     )
 
 
-def _pipelines(dataset) -> list:
+def _pipelines(dataset: Dataset) -> list:
     parts = getattr(dataset, '_datasets', None) or getattr(dataset, 'datasets', [])
     return [getattr(dataset, 'pipeline', None), *map(_pipelines, parts)]

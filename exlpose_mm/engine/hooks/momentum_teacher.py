@@ -3,6 +3,7 @@
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import HOOKS
 
 from exlpose_mm.engine.hooks.step_watch import StepWatch
@@ -75,7 +76,7 @@ class MomentumTeacherHook(Hook):
             average[name].copy_(kept)
 
     @staticmethod
-    def _model(runner: Runner):
+    def _model(runner: Runner) -> BasePoseEstimator:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if getattr(model, 'momentum_teacher', None) is None:
             raise ValueError(

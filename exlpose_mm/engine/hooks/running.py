@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
+from torch.utils.data import DataLoader
 
 from exlpose_mm.compat.orphans import end_with_parent
 from exlpose_mm.engine.checkpoints import CheckpointError
@@ -17,7 +18,7 @@ from exlpose_mm.engine.checkpoints import CheckpointError
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # a module that is missing has no other stand-in
 
 CHECKPOINT = re.compile(r'(?:epoch|iter)_(\d+)\.pth')
 FROZEN = 0.05
@@ -68,7 +69,7 @@ class LearningHook(Hook):
             )
 
 
-def _batch_size(loader) -> int | None:
+def _batch_size(loader: DataLoader) -> int | None:
     return loader.batch_size or getattr(loader.batch_sampler, 'batch_size', None)
 
 
@@ -120,14 +121,14 @@ def newest_checkpoint(folder: str) -> str | None:
     found = {path: int(match[1]) for path, match in matches.items() if match}
     note = Path(folder) / 'last_checkpoint'
     named = note.read_text(encoding='utf-8').strip() if note.is_file() else ''
-    paths = sorted(found, key=found.get, reverse=True) or [Path(named)] * bool(named)
+    paths = sorted(found, key=lambda path: found[path], reverse=True) or [Path(named)] * bool(named)
     whole = next(filter(is_whole, paths), None)
     if paths and whole is None:
         raise CheckpointError(
             f'no checkpoint to resume from: {", ".join(map(str, paths))} cannot be read as a whole; '
             f'copy one into {folder}, or train into another folder'
         )
-    return whole and str(whole)
+    return None if whole is None else str(whole)
 
 
 def is_whole(path: Path) -> bool:

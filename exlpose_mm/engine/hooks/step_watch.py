@@ -1,5 +1,7 @@
 """Whether an optimiser did step."""
 
+from typing import Any
+
 import torch
 from mmengine.optim import OptimWrapper
 
@@ -25,7 +27,7 @@ class StepWatch:
         self._overflows: list[torch.Tensor | None] = []
         self._handle = optimizer.register_step_post_hook(self._note)
 
-    def _note(self, optimizer: torch.optim.Optimizer, *_) -> None:
+    def _note(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         # A fused optimiser steps in vain if it is told so, on the device.
         self._overflows.append(getattr(optimizer, 'found_inf', None))
 

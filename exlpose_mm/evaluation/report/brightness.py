@@ -89,7 +89,7 @@ def measure(people: dict[str, People], frames: Frames, limit: int, progress: Cal
     """
     owners: dict[tuple, list[tuple[str, int]]] = {}
     for name, own in people.items():
-        for index in np.flatnonzero(own.lighting == 'low_light'):
+        for index in np.flatnonzero(own.lighting == 'low_light').tolist():
             owners.setdefault((str(own.split[index]), *frames.key(own, index)), []).append((name, index))
     keys = sorted(owners)
     chosen = [keys[i] for i in np.unique(np.linspace(0, len(keys) - 1, min(limit, len(keys))).astype(int))]

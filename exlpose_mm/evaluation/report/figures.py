@@ -9,6 +9,8 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import LogLocator, NullLocator
 
 from exlpose_mm.evaluation.comparison import MARKERS, Comparison
@@ -26,7 +28,7 @@ STYLE = {
     'axes.spines.right': False,
     'lines.linewidth': 1.6,
     'lines.markersize': 5,
-    'axes.prop_cycle': matplotlib.cycler(color=SERIES),
+    'axes.prop_cycle': cycler(color=SERIES),
     **dict.fromkeys(
         ('text.color', 'axes.edgecolor', 'axes.labelcolor', 'xtick.color', 'ytick.color', 'grid.color'), INK
     ),
@@ -95,8 +97,7 @@ def legend_mark(number: int) -> Markup:
 def _figure(name: str, draw: Callable[[Axes], None], inches: tuple[float, float]) -> Markup:
     """Draw on axes of their own; the SVG without what only a file of its own needs."""
     with matplotlib.rc_context({**STYLE, 'svg.hashsalt': name}):
-        figure = Figure(figsize=inches, layout='constrained')
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+        figure = Figure(figsize=inches, layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
         draw(figure.add_subplot())
         text = StringIO()
         figure.savefig(

@@ -181,4 +181,4 @@ def _metainfo(people: People) -> dict:
 
 def _data_uri(image: np.ndarray) -> str:
     _, jpeg = cv2.imencode('.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-    return 'data:image/jpeg;base64,' + base64.b64encode(jpeg).decode()
+    return 'data:image/jpeg;base64,' + base64.b64encode(jpeg.tobytes()).decode()

@@ -6,6 +6,7 @@ import os
 import os.path as osp
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from exlpose_mm.evaluation.report.training_log import Losses, read_losses
 from exlpose_mm.evaluation.results import Results, ordered
 
 jinja2 = Extra('jinja2', 'report')
+Environment = Any  # jinja2's, which may not be installed
 
 
 class ReportError(ValueError):
@@ -96,7 +98,7 @@ def write_report(
         file.write(page)
 
 
-def _environment() -> jinja2.Environment:
+def _environment() -> Environment:
     """Jinja2 that escapes all but :class:`markupsafe.Markup`."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(osp.dirname(__file__)),
