@@ -15,6 +15,7 @@ from test_estimators import build
 from test_teachers import boxed_pairs, with_teacher
 from torch import nn
 
+from exlpose_mm.engine.hooks.acceleration import ChannelsLastHook
 from exlpose_mm.engine.hooks.finite_loss import FiniteLossHook
 from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
 
@@ -80,13 +81,20 @@ def train(rank: int, port: int, folder: str, kind: str) -> None:
     join(rank, port)
     # A step fails here if a parameter gets no gradient: nothing is marked as unused.
     with DefaultScope.overwrite_default_scope('mmpose'):
-        model = MMDistributedDataParallel(model_of(kind))
-    torch.save(Runner(model).train([portion(rank)] * STEPS), f'{folder}/{rank}.pt')
+        runner = Runner(MMDistributedDataParallel(model_of(kind)))
+    layouts, hook = [], ChannelsLastHook()
+    if kind == 'channels last':
+        hook.before_train(runner)
+    runner.model.module.backbone.layer1.register_forward_hook(
+        lambda module, _, out: layouts.append(out.is_contiguous(memory_format=torch.channels_last))
+    )
+    torch.save(runner.train([portion(rank)] * STEPS), f'{folder}/{rank}.pt')
+    assert layouts == [kind == 'channels last'] * len(layouts) and layouts
     dist.destroy_process_group()
 
 
 @pytest.mark.skipif(not dist.is_gloo_available(), reason='torch was built without gloo')
-@pytest.mark.parametrize('kind', ['exlpose', 'momentum'])
+@pytest.mark.parametrize('kind', ['exlpose', 'momentum', 'channels last'])
 def test_two_processes_are_one_with_twice_the_batch(tmp_path, kind):
     port = 20000 + (os.getpid() + 7 * len(kind)) % 20000
     mp.spawn(train, args=(port, str(tmp_path), kind), nprocs=2)

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from mmpose.registry import HOOKS
+from torch import nn
 
 from exlpose_mm.engine.hooks.joints import inner_head
 
@@ -76,14 +78,29 @@ class ChannelsLastHook(Hook):
 
     Tensor cores of a GPU want them so, and reorder everything otherwise. Results differ by rounding only. The moments
     of an optimiser that was resumed follow.
+
+    In distributed training the images alone are laid out so, which all that convolutions compute follows, too: torch's
+    ``DistributedDataParallel`` noted the layout of the weights, and would silently mix up the gradients of others.
     """
 
     def before_test(self, runner: Runner) -> None:
-        runner.model.to(memory_format=torch.channels_last)
+        if not is_model_wrapper(runner.model):
+            runner.model.to(memory_format=torch.channels_last)
 
     def before_train(self, runner: Runner) -> None:
+        if is_model_wrapper(runner.model):
+            self._images = runner.model.module.backbone.register_forward_pre_hook(_with_channels_last)
+            return
         runner.model.to(memory_format=torch.channels_last)
         for parameter, state in runner.optim_wrapper.optimizer.state.items():
             for name, value in state.items():
                 if parameter.dim() == 4 and value.shape == parameter.shape:
                     state[name] = value.to(memory_format=torch.channels_last)
+
+    def after_train(self, runner: Runner) -> None:
+        if is_model_wrapper(runner.model):
+            self._images.remove()
+
+
+def _with_channels_last(module: nn.Module, images: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    return (images[0].contiguous(memory_format=torch.channels_last),)
