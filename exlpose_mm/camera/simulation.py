@@ -9,7 +9,6 @@ tone curve is put back.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,7 +29,7 @@ _TO_LINEAR = dict(
 )
 
 
-def _eighths(kernel: Sequence[Sequence[float]]) -> np.ndarray:
+def _eighths(kernel: list[list[float]]) -> np.ndarray:
     return np.array(kernel, np.float32) / 8
 
 
