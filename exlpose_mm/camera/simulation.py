@@ -9,6 +9,7 @@ tone curve is put back.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +30,7 @@ _TO_LINEAR = dict(
 )
 
 
-def _eighths(kernel: list[list[float]]) -> np.ndarray:
+def _eighths(kernel: Sequence[Sequence[float]]) -> np.ndarray:
     return np.array(kernel, np.float32) / 8
 
 
