@@ -1,5 +1,7 @@
 """The 14 joints of ExLPose and CrowdPose."""
 
+from typing import Any
+
 JOINTS = tuple(
     f'{side}_{part}' for part in ('shoulder', 'elbow', 'wrist', 'hip', 'knee', 'ankle') for side in ('left', 'right')
 ) + ('head', 'neck')
@@ -24,7 +26,7 @@ def _link_info(index: int, link: tuple[int, int]) -> dict:
     return dict(link=(start, end), id=index, color=COLORS.get(side, COLORS['middle']))
 
 
-METAINFO = dict(
+METAINFO: dict[str, Any] = dict(
     dataset_name='exlpose',
     paper_info=dict(
         author='Sohyun Lee, Jaesung Rim, Boseung Jeong, Geonu Kim, Byungju Woo, Haechan Lee, Sunghyun Cho, Suha Kwak',

@@ -21,9 +21,9 @@ class LightingError(RuntimeError):
     """An LSBN layer ran outside of a ``with lighting(...)`` block."""
 
 
-def check_lighting(name: str) -> str:
+def check_lighting(name: str | Sequence[str]) -> str:
     """Return ``name`` if it is one of :data:`LIGHTINGS`, else raise ``ValueError``."""
-    if name not in LIGHTINGS:
+    if not isinstance(name, str) or name not in LIGHTINGS:
         raise ValueError(f'unknown lighting {name!r}; use one of {LIGHTINGS}')
     return name
 
