@@ -43,7 +43,7 @@ from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 from exlpose_mm.visualization import LightingVisualizer
 
-__version__ = '0.2.0'
+__version__ = '0.3.0'
 
 versions.warn_untested()
 
