@@ -7,8 +7,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpose.registry import TRANSFORMS
 
-from exlpose_mm.datasets.transforms.lighting import lighting_of
 from exlpose_mm.datasets.transforms.photometry import gain_to_mean, times
+from exlpose_mm.views import lighting_of_view, views_of
 
 
 @TRANSFORMS.register_module()
@@ -117,11 +117,10 @@ class CPNCrop(BaseTransform):
         """Factors of the channels of each image, or None."""
         if self.low_light_mean is None:
             return [None] * len(images)
-        names = lighting_of(results)
         lost = results.get('lost_sums', {}).get('low_light', 0.0)
         return [
-            gain_to_mean(image, self.low_light_mean, lost) if name == 'low_light' else None
-            for image, name in zip(images, [names] if isinstance(names, str) else names)
+            gain_to_mean(image, self.low_light_mean, lost) if lighting_of_view(view) == 'low_light' else None
+            for image, view in zip(images, views_of(results))
         ]
 
     def _cut(self, image: np.ndarray, corners: np.ndarray, gain: np.ndarray | None) -> np.ndarray:
