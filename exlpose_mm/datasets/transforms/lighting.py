@@ -19,9 +19,9 @@ class OnLighting(BaseTransform):
     """Apply transforms to the images of one lighting only.
 
     Of a list of images, the wrapped transforms see a copy of the results with that lighting's image
-    alone; only ``img`` comes back, so they must be photometric. They run once for each such
-    image, so that a view of the momentum teacher gets the same steps. On a single image they
-    run if its lighting is this one, else nothing happens.
+    alone; only ``img`` comes back, and ``gains`` of :class:`~exlpose_mm.ScaleToMean`, so they must be photometric.
+    They run once for each such image, so that a view of the momentum teacher gets the same steps. On a single
+    image they run if its lighting is this one, else nothing happens.
 
     Args:
         lighting (str): One of :data:`~exlpose_mm.lighting.LIGHTINGS`.
@@ -41,16 +41,18 @@ class OnLighting(BaseTransform):
         views = views_of(results)
         if not isinstance(results['img'], list):
             return self.transforms(results) if self._concerns(*views) else results
+        results.setdefault('gains', {})  # which the copies share
         results['img'] = [
-            self._apply(results, image) if self._concerns(view) else image for image, view in zip(results['img'], views)
+            self._apply(results, image, view) if self._concerns(view) else image
+            for image, view in zip(results['img'], views)
         ]
         return results
 
     def _concerns(self, view: str) -> bool:
         return lighting_of_view(view) == self.lighting
 
-    def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
-        after = self.transforms({**results, 'img': image, 'lighting': self.lighting})['img']
+    def _apply(self, results: dict, image: np.ndarray, view: str) -> np.ndarray:
+        after = self.transforms({**results, 'img': image, 'lighting': self.lighting, 'views': (view,)})['img']
         if after.shape[:2] != image.shape[:2]:
             raise ValueError(
                 f'{type(self).__name__} takes photometric transforms, but {self.transforms} '
@@ -100,8 +102,8 @@ class OnStudent(OnLighting):
     def _concerns(self, view: str) -> bool:
         return view == self.lighting
 
-    def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
-        return super()._apply(results, image.copy() if results['img'][-1] is image else image)
+    def _apply(self, results: dict, image: np.ndarray, view: str) -> np.ndarray:
+        return super()._apply(results, image.copy() if results['img'][-1] is image else image, view)
 
 
 @TRANSFORMS.register_module()

@@ -28,7 +28,8 @@ class PackPairedInputs(PackPoseInputs):
         **kwargs: As for :class:`mmpose.datasets.transforms.PackPoseInputs`.
 
     Raises:
-        ValueError: If ``inputs`` or ``labelled`` names an unknown one.
+        ValueError: If ``inputs`` or ``labelled`` names an unknown one; of a sample, if it was not yet scaled by the
+            crop that :class:`~exlpose_mm.ScaleToMean` was told of.
     """
 
     LIGHTING_KEYS = ('lighting', 'views', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated')
@@ -45,6 +46,11 @@ class PackPairedInputs(PackPoseInputs):
         self.meta_keys = (*self.meta_keys, *self.LIGHTING_KEYS, *meta_keys)
 
     def transform(self, results: dict) -> dict:
+        if results.get('gains'):
+            raise ValueError(
+                f'ScaleToMean left the scaling of {results.get("img_path")} to a CPNCrop, which did not come: give it '
+                'the crop that follows, or none'
+            )
         packed = super().transform({**results, 'labelled': self.labelled})
         sample = packed['data_samples']
         packed['data_samples'] = PinnableSample(metainfo=sample.metainfo, **dict(sample.items()))
