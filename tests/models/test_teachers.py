@@ -328,6 +328,26 @@ class TestTraining:
         model.momentum_teacher.update(model.network)
         assert model(**model.data_preprocessor(data, True), mode='loss')['loss_distill'] > 0
 
+    def test_the_models_metainfo_has_its_sigmas(self):
+        cfg = {**model_cfg()['head'], 'momentum_teacher': {}}
+        cfg['head'] = {**cfg['head'], 'out_channels': 17}
+        coco = dict(from_file='configs/_base_/datasets/coco.py')
+        teacher = build(head=cfg, metainfo=coco).momentum_teacher
+        assert len(teacher.distillation.sigmas) == 17 and teacher.distillation.sigmas[0].item() == pytest.approx(0.026)
+        cfg['momentum_teacher'] = dict(loss=dict(sigmas=[0.05] * 17))
+        teacher = build(head=cfg, metainfo=coco).momentum_teacher
+        assert teacher.distillation.sigmas[0].item() == pytest.approx(0.05), "the config's go first"
+
+    def test_a_head_that_does_not_say_how_many_joints_it_has(self):
+        model = with_teacher()
+        model.momentum_teacher.distillation.sigmas = torch.full((17,), 0.05)
+        with pytest.raises(ValueError, match='has 14 joints, but the momentum teacher 17 sigmas'):
+            model(**batch(model), mode='loss')
+
+    def test_the_config_is_left_as_it_was(self):
+        head = {**model_cfg()['head'], 'momentum_teacher': dict(burn_in=3)}
+        assert build(head=head).momentum_teacher.burn_in == build(head=head).momentum_teacher.burn_in == 3
+
     @pytest.mark.parametrize('name', ['low_light', 'well_lit'])
     def test_a_batch_of_one_lighting(self, name):
         """Of both teachers those speak who can: none on well-lit images, none beside but the momentum teacher."""

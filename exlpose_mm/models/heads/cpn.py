@@ -14,8 +14,9 @@ from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
 from torch import Tensor, nn
 
-from exlpose_mm.codecs import PEAK
+from exlpose_mm.codecs import PEAK, CPNHeatmap
 from exlpose_mm.models.distillation import HeatmapOutput
+from exlpose_mm.models.targets import CPNTargets
 
 
 @MODELS.register_module()
@@ -195,7 +196,8 @@ class CPNHead(BaseHead):
             and the targets. Defaults to half the mean squared error.
         refine_loss (dict): Loss of the refined map, called with the map, the
             target and the weights (B, K). Defaults to :class:`OHKMMSELoss`.
-        decoder (dict, optional): The codec that decodes the refined map.
+        decoder (dict, optional): The codec that decodes the refined map. If the targets' codec leaves drawing
+            to the head (``CPNHeatmap(draw=False)``), it draws with this one's kernels.
         init_cfg (dict, optional): Initialization of the whole head.
 
     Raises:
@@ -227,6 +229,7 @@ class CPNHead(BaseHead):
         self.heatmap_size = tuple(heatmap_size)
         self.decoder = KEYPOINT_CODECS.build(decoder) if decoder else None
         self._check_decoder()
+        self.draw_targets = CPNTargets(self.decoder) if isinstance(self.decoder, CPNHeatmap) else None
 
         out_size = self.heatmap_size[::-1]
         self.global_net = GlobalNet(self.in_channels[::-1], channels, out_channels, out_size, norm_cfg)
@@ -310,7 +313,7 @@ class CPNHead(BaseHead):
         Args:
             feats (Sequence[Tensor]): L feature maps, finest first.
             batch_data_samples (list[PoseDataSample]): B samples with the
-                targets of :class:`CPNHeatmap`.
+                targets of :class:`CPNHeatmap`; drawn here if that left it to this head.
             train_cfg (dict): ``compute_acc=False`` leaves ``acc_pose`` out.
 
         Returns:
@@ -318,10 +321,11 @@ class CPNHead(BaseHead):
             of the refined map's maxima (0.05 of the map's size).
 
         Raises:
-            ValueError: If the samples have another number of targets.
+            ValueError: If the samples have another number of targets, or have to be drawn and the head has no
+                ``CPNHeatmap`` for decoder.
         """
         maps = [m.float() for m in self.forward(feats)]
-        targets = [torch.stack(level) for level in zip(*(d.gt_fields.heatmaps for d in batch_data_samples))]
+        targets = self._targets(batch_data_samples)
         if len(targets) != len(maps):
             raise ValueError(
                 f'CPNHead predicts {len(maps)} maps per joint, got targets '
@@ -336,6 +340,15 @@ class CPNHead(BaseHead):
         if train_cfg.get('compute_acc', True):
             losses['acc_pose'] = pck(maps[-1].detach(), targets[-1], weights > 0)
         return losses
+
+    def _targets(self, samples: OptSampleList) -> list[Tensor]:
+        """L + 1 maps (B, K, H, W), from the samples or drawn from their joints."""
+        labels = [sample.gt_instance_labels for sample in samples]
+        if 'keypoint_cells' not in labels[0]:
+            return [torch.stack(level) for level in zip(*(sample.gt_fields.heatmaps for sample in samples))]
+        if self.draw_targets is None:
+            raise ValueError('CPNHead draws the targets of CPNHeatmap(draw=False) by its decoder, and has none')
+        return self.draw_targets([label.keypoint_cells for label in labels])
 
 
 def pck(output: Tensor, target: Tensor, labelled: Tensor, threshold: float = 0.05) -> Tensor:
