@@ -14,6 +14,7 @@ from test_teachers import with_teacher
 from torch import nn
 
 from exlpose_mm.apis.deployment import plain_state_dict
+from exlpose_mm.engine.fitting import check_fits
 from exlpose_mm.lighting import lsbn_layers
 
 ADVERSARY = dict(type='DomainAdversarialLoss', in_channels=64)
@@ -44,6 +45,7 @@ def test_a_stock_checkpoint_loads_by_load_from(head, tmp_path):
     model = HEADS[head]()
     plain = stock(model, head)
     save_checkpoint(dict(state_dict=plain.state_dict(), meta={}), str(tmp_path / 'stock.pth'))
+    assert check_fits(model, plain.state_dict(), 'stock.pth') == '', 'nothing to warn of'
     strict = head not in ('adversary', 'momentum')  # which have more than the stock model
     load_checkpoint(model, str(tmp_path / 'stock.pth'), strict=strict)
     for name, parameter in plain.head.named_parameters():
