@@ -17,7 +17,7 @@ SHIFT = 0.25  # cells from the maximum towards the second-highest position
 
 
 @cache
-def _blurred_impulses(length: int, kernel_size: int) -> np.ndarray:
+def blurred_impulses(length: int, kernel_size: int) -> np.ndarray:
     """An impulse at each of so many places, blurred as OpenCV does, one a row."""
     return cv2.GaussianBlur(np.eye(length, dtype=np.float32), (kernel_size, 1), 0)
 
@@ -54,13 +54,17 @@ class CPNHeatmap(BaseKeypointCodec):
             odd. Defaults to (15, 11, 9, 7).
         refine_kernel_size (int): Blur of RefineNet's target, in cells, odd.
             Defaults to 7.
+        draw (bool): False leaves the maps to :class:`~exlpose_mm.CPNHead`, which draws them on its
+            device. Then ``keypoint_cells`` (1, K, 4) are encoded in their place, some 200 bytes in place
+            of 860,000: the cell's x and y, whether the joint is visible, and whether it is labelled.
+            Defaults to True.
 
     Raises:
         ValueError: If a size is not positive or a kernel size not odd.
     """
 
     auxiliary_encode_keys = {'keypoints_visible_weights'}
-    label_mapping_table = dict(keypoint_weights='keypoint_weights')
+    label_mapping_table = dict(keypoint_weights='keypoint_weights', keypoint_cells='keypoint_cells')
     field_mapping_table = dict(heatmaps='heatmaps')
 
     def __init__(
@@ -69,6 +73,7 @@ class CPNHeatmap(BaseKeypointCodec):
         heatmap_size: tuple[int, int] = (48, 64),
         kernel_sizes: Sequence[int] = (15, 11, 9, 7),
         refine_kernel_size: int = 7,
+        draw: bool = True,
     ) -> None:
         super().__init__()
         sizes = dict(input_size=input_size, heatmap_size=heatmap_size)
@@ -86,6 +91,7 @@ class CPNHeatmap(BaseKeypointCodec):
         self.heatmap_size = tuple(heatmap_size)
         self.kernel_sizes = tuple(kernel_sizes)
         self.refine_kernel_size = refine_kernel_size
+        self.draw = draw
         self.scale_factor = np.divide(input_size, heatmap_size)
 
     def encode(
@@ -104,7 +110,7 @@ class CPNHeatmap(BaseKeypointCodec):
                 visible joint (v > 1). Defaults to all that are labelled.
 
         Returns:
-            dict: ``heatmaps`` and ``keypoint_weights``, see the class.
+            dict: ``heatmaps`` (or ``keypoint_cells``) and ``keypoint_weights``, see the class.
 
         Raises:
             ValueError: If ``keypoints`` holds another number of people.
@@ -119,9 +125,13 @@ class CPNHeatmap(BaseKeypointCodec):
         if keypoints_visible_weights is not None:
             visible = labelled & (keypoints_visible_weights[0] > 0.5)
 
+        weights = labelled[None].astype(np.float32)
+        if not self.draw:
+            cells = cells.clip(0, np.array(self.heatmap_size) - 1)
+            joints = np.column_stack([cells, visible, labelled]).astype(np.int32)
+            return dict(keypoint_cells=joints[None], keypoint_weights=weights)
         heatmaps = [self._draw(cells, visible, size) for size in self.kernel_sizes]
         heatmaps.append(self._draw(cells, labelled, self.refine_kernel_size))
-        weights = labelled[None].astype(np.float32)
         return dict(heatmaps=heatmaps, keypoint_weights=weights)
 
     def _draw(self, cells: np.ndarray, drawn: np.ndarray, kernel_size: int) -> np.ndarray:
@@ -131,7 +141,7 @@ class CPNHeatmap(BaseKeypointCodec):
         x, y = cells[drawn].T
         # A blurred impulse is the product of one along x and one along y.
         blurred = (
-            _blurred_impulses(height, kernel_size)[y][:, :, None] * _blurred_impulses(width, kernel_size)[x][:, None, :]
+            blurred_impulses(height, kernel_size)[y][:, :, None] * blurred_impulses(width, kernel_size)[x][:, None, :]
         )
         heatmaps[drawn] = blurred * (PEAK / blurred.max(axis=(1, 2), keepdims=True))
         return heatmaps

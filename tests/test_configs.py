@@ -65,6 +65,7 @@ def test_one_step_of_training_and_testing(config):
     torch.manual_seed(0)
     np.random.seed(0)
     model = MODELS.build(config.model)
+    assert not [name for name in model.state_dict() if 'head.head.' in name]
     step_of_training(model, config)
     step_of_testing(model, config)
 
@@ -149,6 +150,9 @@ FASTER = dict(
     bf16='optim_wrapper = dict(_base_.bf16, type="CpuAmpOptimWrapper")',
     fused='optim_wrapper = _base_.fused',
     channels_last='default_hooks = _base_.channels_last',
+    joints_only='target = dict(type="GenerateTarget", encoder=dict(**_base_.codec, **_base_.joints_only))\n'
+    'train_pipeline = [*_base_.train_pipeline[:3], target, _base_.train_pipeline[-1]]\n'
+    'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))',
     all='optim_wrapper = dict(**_base_.fused, **{**_base_.bf16, "type": "CpuAmpOptimWrapper"})\n'
     'default_hooks = _base_.channels_last',
 )

@@ -144,6 +144,16 @@ def cpn():
     return build(data_preprocessor=swapped(), backbone=ALL_STAGES, head=head), cpn_pairs()
 
 
+def cpn_from_joints():
+    """The head draws its targets."""
+    head = head_with_lsbn(decoder=dict(type='CPNHeatmap', input_size=(64, 64), heatmap_size=(16, 16)))
+    data = pairs()
+    for one in data['data_samples']:
+        del one.gt_fields
+        one.gt_instance_labels.keypoint_cells = torch.randint(0, 2, (1, 14, 4), dtype=torch.int32)
+    return build(data_preprocessor=swapped(), backbone=ALL_STAGES, head=head), data
+
+
 def without_lsbn():
     backbone = {**model_cfg()['backbone'], 'norm_cfg': dict(type='BN')}
     return build(data_preprocessor=swapped(), backbone=backbone), pairs()
@@ -223,7 +233,7 @@ def simcc():
     return build(data_preprocessor=swapped(), head=dict(type='DualTeacherHead', head=head)), data
 
 
-KINDS = [exlpose, cpn, without_lsbn, adversary, momentum, unpaired, baseline, simcc]
+KINDS = [exlpose, cpn, cpn_from_joints, without_lsbn, adversary, momentum, unpaired, baseline, simcc]
 
 
 def step(model, data, wrapper):

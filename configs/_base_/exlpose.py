@@ -8,16 +8,24 @@ data_root = __import__('os').environ.get('DATA_ROOT', 'data/ExLPose')
 
 codec = dict(type='CPNHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
 
-test_crop = dict(type='CPNCrop', input_size=codec['input_size'], low_light_mean=0.4)
+test_crop = dict(type='CPNCrop', input_size=codec['input_size'])
 train_crop = dict(scale_range=(0.7, 1.35), **test_crop)
+normalise = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean', crop=test_crop)])
 train_pipeline = [
     dict(type='LoadPairedImages'),
+    normalise,
     train_crop,
     dict(type='GenerateTarget', encoder=codec),
     dict(type='PackPairedInputs'),
 ]
 # Starts from a loaded or an unloaded image, so that MMPoseInferencer can use it as it is.
-test_pipeline = [dict(type='LoadLabelledImage'), dict(type='TagLighting'), test_crop, dict(type='PackPairedInputs')]
+test_pipeline = [
+    dict(type='LoadLabelledImage'),
+    dict(type='TagLighting'),
+    normalise,
+    test_crop,
+    dict(type='PackPairedInputs'),
+]
 
 train_dataloader = dict(
     batch_size=32,

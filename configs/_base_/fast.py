@@ -5,3 +5,7 @@
 bf16 = dict(type='AmpOptimWrapper', dtype='bfloat16')
 fused = dict(optimizer=dict(fused=True))
 channels_last = dict(channels_last=dict(type='ChannelsLastHook'))
+
+# For the CPN head: joints travel to the device, where the maps (860 kB a person) are drawn. The pipeline's step is
+#   dict(type='GenerateTarget', encoder=dict(**_base_.codec, **_base_.joints_only))
+joints_only = dict(draw=False)

@@ -8,7 +8,14 @@ from mmpose.apis.inference import dataset_meta_from_config
 from torch import Tensor
 
 from exlpose_mm.engine.building import build_model, change_dicts
-from exlpose_mm.engine.checkpoints import CheckpointError, differences, listed, load_weights, save_checkpoint
+from exlpose_mm.engine.checkpoints import (
+    CheckpointError,
+    check_names,
+    differences,
+    listed,
+    load_weights,
+    save_checkpoint,
+)
 from exlpose_mm.engine.fitting import TRAINING_ONLY
 from exlpose_mm.lighting import LIGHTINGS, check_lighting
 
@@ -36,6 +43,7 @@ def deploy(config: Config, checkpoint: str | Path, folder: str | Path, name: str
     plain = plain_config(config, name)
     state_dict = plain_state_dict(load_weights(checkpoint), name)
     shapes = {key: value.shape for key, value in build_model(plain.model).state_dict().items()}
+    check_names(state_dict, shapes, checkpoint)
     problems = listed(differences(state_dict, shapes))
     if problems:
         raise CheckpointError(
@@ -81,16 +89,10 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
 
 
 def plain_state_dict(state_dict: dict[str, Tensor], name: str = 'low_light') -> dict[str, Tensor]:
-    """The entries of one lighting's network, under the names that plain models have.
-
-    Raises:
-        CheckpointError: If it is of a plain model already.
-    """
+    """The entries of one lighting's network, without LSBN and what only training needs; a plain model's as they are."""
     kept, other = (f'.bns.{i}.' for i in sorted(range(len(LIGHTINGS)), key=lambda i: LIGHTINGS[i] != name))
-    if not any(kept in key or key.startswith('head.head.') for key in state_dict):
-        raise CheckpointError('this checkpoint has no LSBN layers and no DualTeacherHead; it needs no deployment')
     return {
-        key.replace(kept, '.').replace('head.head.', 'head.', 1): value
+        key.replace(kept, '.'): value
         for key, value in state_dict.items()
         if other not in key and not key.startswith(TRAINING_ONLY)
     }

@@ -11,7 +11,7 @@ import os.path as osp
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -240,6 +240,19 @@ def differences(state_dict: Mapping[str, Any], shapes: Mapping[str, torch.Size])
             if found.get(key, shape) != shape
         ],
     }
+
+
+def check_names(state_dict: Iterable[str], shapes: Mapping[str, torch.Size], source: str | Path) -> None:
+    """Refuse the state dict of a ``DualTeacherHead`` from before 0.3, where its weights had other names.
+
+    Raises:
+        CheckpointError: Names the source and the way out.
+    """
+    if any(key.startswith('head.head.') and key not in shapes for key in state_dict):
+        raise CheckpointError(
+            f'{source} was written by exlpose_mm 0.2 or before, which named the weights of a DualTeacherHead '
+            'head.head.*; now they are head.*, as without it: rename its keys, or train anew'
+        )
 
 
 def listed(problems: Mapping[str, Sequence[str]]) -> str:

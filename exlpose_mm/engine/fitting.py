@@ -7,19 +7,14 @@ then ends with the numbers of random weights.
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
-from exlpose_mm.engine.checkpoints import CheckpointError, differences, listed, load_weights
+from exlpose_mm.engine.checkpoints import CheckpointError, check_names, differences, listed, load_weights
 from exlpose_mm.engine.official_checkpoints import PARTS
 from exlpose_mm.lighting import LIGHTINGS, lsbn_layers
 
-TRAINING_ONLY = (
-    'momentum_teacher.',
-    'head.well_lit_teacher.',
-    'head.distillation.',
-    'head.adversary.',
-    'data_preprocessor.',
-)
+TRAINING_ONLY = ('momentum_teacher.', 'head.well_lit_teacher.', 'head.adversary.', 'data_preprocessor.')
 """Parts of the state dict that only training needs."""
 NOT_NEEDED = re.compile('|'.join(map(re.escape, TRAINING_ONLY)) + r'|.*num_batches_tracked$')
 
@@ -41,7 +36,8 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], source: str, 
         CheckpointError: Names the source, the layers and the way out.
     """
     shapes = {name: value.shape for name, value in model.state_dict().items()}
-    found = _spread(model, {re.sub(r'^module\.', '', key): value for key, value in state_dict.items()})
+    found = _spread({re.sub(r'^module\.', '', key): value for key, value in state_dict.items()}, shapes)
+    check_names(found, shapes, source)
     problems = differences(found, shapes)
     problems['missing'] = [key for key in problems['missing'] if not NOT_NEEDED.match(key)]
     fits = any(key in shapes and getattr(value, 'shape', None) == shapes[key] for key, value in found.items())
@@ -62,15 +58,13 @@ def load_fitting(model: nn.Module, path: str) -> None:
     model.load_state_dict({re.sub(r'^module\.', '', key): value for key, value in weights.items()}, strict=False)
 
 
-def _spread(model: nn.Module, state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Entries of plain batch norms, where the model has LSBN, as it would load them."""
-    layers = {id(layer) for layer in lsbn_layers(model)}
-    names = {name for name, module in model.named_modules() if id(module) in layers}
+def _spread(state_dict: Mapping[str, Tensor], shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Entries of plain batch norms, where the model of these shapes has LSBN, as it would load them."""
     spread = {}
     for key, value in state_dict.items():
         layer, _, entry = key.rpartition('.')
-        copies = [f'{layer}.bns.{i}.{entry}' for i in range(len(LIGHTINGS))] if layer in names else [key]
-        spread.update(dict.fromkeys(copies, value))
+        copies = [f'{layer}.bns.{i}.{entry}' for i in range(len(LIGHTINGS))]
+        spread.update(dict.fromkeys(copies if copies[0] in shapes else [key], value))
     return spread
 
 

@@ -21,6 +21,7 @@ from exlpose_mm.engine.checkpoints import (
     CheckpointError,
     StateDict,
     WeightsPickle,
+    check_names,
     differences,
     listed,
     read_checkpoint,
@@ -35,8 +36,8 @@ CONFIG = 'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py'
 
 PARTS = {
     'module.resnet_lsbn.': 'backbone.',
-    'module.global_net.': 'head.head.global_net.',
-    'module.refine_net.': 'head.head.refine_net.',
+    'module.global_net.': 'head.global_net.',
+    'module.refine_net.': 'head.refine_net.',
 }
 """Prefix of the official keys to prefix of ours."""
 OFFICIAL_PARTS = {ours: theirs for theirs, ours in PARTS.items()}
@@ -105,6 +106,7 @@ def model_shapes() -> dict[str, torch.Size]:
 def _checked_state_dict(path: str | Path, checkpoint: dict, shapes: Mapping[str, torch.Size]) -> StateDict:
     """Return the state dict if it has exactly these keys and shapes."""
     state_dict = checkpoint['state_dict']
+    check_names(state_dict, shapes, path)
     problems = listed(differences(state_dict, shapes))
     if problems:
         raise CheckpointError(

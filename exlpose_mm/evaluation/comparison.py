@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from exlpose_mm.evaluation.people import People, PeopleError
+from exlpose_mm.evaluation.people import PeopleError, PersonResults
 from exlpose_mm.evaluation.results import Results, ResultsError, ordered, split_name
 from exlpose_mm.splits import ALL_LOW_LIGHT, LIGHT_TO_DARK
 from exlpose_mm.writing import markdown_table
@@ -81,7 +81,7 @@ def _join(name: str, first: Results, second: Results) -> Results:
     if twice:
         raise ComparisonError(f'{name!r} has {", ".join(twice)} twice; tell the results apart: NAME=PATH')
     try:
-        people = People.join([first.people, second.people])
+        people = PersonResults.join([first.people, second.people])
     except PeopleError as error:
         raise ComparisonError(f'{name!r}: {error}') from error
     return Results(
@@ -97,7 +97,7 @@ class Comparison:
     """AP of several results, and how sure the differences are.
 
     Intervals (95 %, percentiles of a bootstrap over images) exist where a result has
-    :class:`~exlpose_mm.evaluation.results.Matches`; plain MMPose's numbers have none.
+    :class:`~exlpose_mm.evaluation.results.MatchedDetections`; plain MMPose's numbers have none.
 
     Args:
         results (dict[str, Results]): By name.

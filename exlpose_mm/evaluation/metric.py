@@ -18,8 +18,8 @@ from xtcocotools.cocoeval import COCOeval
 
 from exlpose_mm.datasets.annotations import people_of
 from exlpose_mm.datasets.exlpose import find_annotation
-from exlpose_mm.evaluation.people import People
-from exlpose_mm.evaluation.results import GROUND_TRUTH, Matches, Results, ordered, text_table
+from exlpose_mm.evaluation.people import PersonResults
+from exlpose_mm.evaluation.results import GROUND_TRUTH, MatchedDetections, Results, ordered, text_table
 from exlpose_mm.splits import MEANS, ROWS, UNIONS, lighting_of_row
 
 
@@ -209,7 +209,9 @@ class LightingCocoMetric(CocoMetric):
             MMLogger.get_current_instance().info(f'{row} is left out: no sample of {", ".join(missing)} was tested')
         return not missing
 
-    def _evaluate_row(self, row: str, parts: Sequence[str], results: list) -> tuple[dict[str, float], Matches | None]:
+    def _evaluate_row(
+        self, row: str, parts: Sequence[str], results: list
+    ) -> tuple[dict[str, float], MatchedDetections | None]:
         ground_truth, image_ids = self._merge(parts)
         selected = [
             (dict(pred, img_id=self._image_id(pred, image_ids)), gt) for pred, gt in results if pred['split'] in parts
@@ -235,7 +237,7 @@ class LightingCocoMetric(CocoMetric):
         evaluation = COCOeval(self.coco, detections, self.iou_type, self.dataset_meta['sigmas'], self.use_area)
         evaluation.evaluate()
         evaluation.accumulate()
-        matches = Matches.of(
+        matches = MatchedDetections.of(
             evaluation, [self.coco.imgs[image_id]['file_name'] for image_id in evaluation.params.imgIds]
         )
         evaluation.summarize()
@@ -289,7 +291,7 @@ class LightingCocoMetric(CocoMetric):
         converted = self.pred_converter or self.gt_converter
         return not converted and all(pred['annotation_id'] is not None for pred in preds)
 
-    def _people(self, preds: Sequence[dict]) -> People | None:
+    def _people(self, preds: Sequence[dict]) -> PersonResults | None:
         """Labelled people who have a prediction; None if not top-down on annotated boxes."""
         if self.format_only or not self._are_own(preds):
             return None
@@ -311,7 +313,7 @@ class LightingCocoMetric(CocoMetric):
         ]
         names = self.dataset_meta['keypoint_id2name']
         joints = [names[index] for index in range(len(names))]
-        return People.of(entries, joints, self.dataset_meta['skeleton_links']) if entries else None
+        return PersonResults.of(entries, joints, self.dataset_meta['skeleton_links']) if entries else None
 
     def _oks(self, keypoints: np.ndarray | None, annotation: dict) -> float:
         """Object keypoint similarity of (K, 2) keypoints and an annotation."""

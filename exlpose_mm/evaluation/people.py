@@ -2,7 +2,7 @@
 
 One ``.npz`` of plain arrays, readable by :func:`numpy.load` without pickle and without this package. An
 entry is a person under one lighting, tested on its annotated box; its arrays are the attributes of
-:class:`People`. Legend of shapes: P entries, K joints, L links of the skeleton.
+:class:`PersonResults`. Legend of shapes: P entries, K joints, L links of the skeleton.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class PeopleError(ValueError):
 
 
 @dataclass(frozen=True)
-class People:
+class PersonResults:
     """Predictions and labels of people, the same index in each array being one person.
 
     Attributes:
@@ -57,7 +57,7 @@ class People:
     links: np.ndarray
 
     @classmethod
-    def of(cls, entries: Sequence[dict], joints: Sequence[str], links: Sequence[Sequence[int]]) -> 'People':
+    def of(cls, entries: Sequence[dict], joints: Sequence[str], links: Sequence[Sequence[int]]) -> 'PersonResults':
         """Stack entries, dicts of one person's attributes each; numbers with a fraction become float32."""
         columns = {name: np.array([entry[name] for entry in entries]) for name in _own_names()}
         columns = {
@@ -69,7 +69,7 @@ class People:
     def __len__(self) -> int:
         return len(self.oks)
 
-    def __getitem__(self, index: np.ndarray | slice) -> 'People':
+    def __getitem__(self, index: np.ndarray | slice) -> 'PersonResults':
         """The people of an index array, a mask or a slice."""
         return replace(self, **{name: getattr(self, name)[index] for name in _own_names()})
 
@@ -90,7 +90,7 @@ class People:
         np.savez_compressed(path, **{name: getattr(self, name) for name in _names()})
 
     @classmethod
-    def read(cls, path: str) -> 'People':
+    def read(cls, path: str) -> 'PersonResults':
         """Read what :meth:`write` wrote.
 
         Raises:
@@ -117,13 +117,13 @@ class People:
             raise PeopleError(f'{path}: links name joints that are not among the {joints}; test again')
 
     @classmethod
-    def join(cls, parts: Sequence[Optional['People']]) -> Optional['People']:
+    def join(cls, parts: Sequence[Optional['PersonResults']]) -> Optional['PersonResults']:
         """All people of several tests; None if there are none.
 
         Raises:
             PeopleError: If their joints differ.
         """
-        found: list[People] = [part for part in parts if part is not None]
+        found: list[PersonResults] = [part for part in parts if part is not None]
         if not found:
             return None
         if any(not np.array_equal(part.joints, found[0].joints) for part in found):
@@ -137,7 +137,7 @@ class People:
 
 
 def _names() -> list[str]:
-    return [field.name for field in fields(People)]
+    return [field.name for field in fields(PersonResults)]
 
 
 def _own_names() -> list[str]:

@@ -6,10 +6,10 @@ Files with one prefix: ``.md``, a table in percent; ``.json``, the same as share
      "means": {"OCN": ["A7M3", "RICOH3"]},
      "rows": {"LL-N": {"AP": 0.423, "AP50": 0.7, "AP75": 0.4, "AR": 0.5, "OKS": 0.6}, ...}}
 
-(readers ignore keys they do not know); ``.npz``, the :class:`Matches` of each row as
+(readers ignore keys they do not know); ``.npz``, the :class:`MatchedDetections` of each row as
 arrays ``<row>/<attribute>``, from which AP can be computed again without the data; and, of a
 test on annotated boxes, ``.people.npz``, each person's prediction and labels
-(:class:`~exlpose_mm.evaluation.people.People`).
+(:class:`~exlpose_mm.evaluation.people.PersonResults`).
 
 Legend of shapes: I images, D detections, T OKS thresholds.
 """
@@ -25,7 +25,7 @@ from zipfile import BadZipFile
 import numpy as np
 from xtcocotools.cocoeval import COCOeval
 
-from exlpose_mm.evaluation.people import People, PeopleError
+from exlpose_mm.evaluation.people import PeopleError, PersonResults
 from exlpose_mm.splits import ALL_LOW_LIGHT, ROWS
 from exlpose_mm.writing import markdown_table
 
@@ -46,7 +46,7 @@ def ordered(rows: Iterable[str], order: Sequence[str] = ROWS) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Matches:
+class MatchedDetections:
     """The detections of a row as COCOeval matched them with people: all that AP depends on.
 
     Attributes:
@@ -65,7 +65,7 @@ class Matches:
     outcomes: np.ndarray
 
     @classmethod
-    def of(cls, evaluation: COCOeval, images: Sequence[str]) -> 'Matches':
+    def of(cls, evaluation: COCOeval, images: Sequence[str]) -> 'MatchedDetections':
         """Take over what ``evaluation.evaluate()`` found for the first category.
 
         Args:
@@ -136,15 +136,15 @@ class Results:
         rows (dict[str, dict[str, float]]): Columns of each row, as shares of 1.
         boxes (str): Where the boxes came from that people were cropped by.
         means (Mapping[str, Sequence[str]]): Rows that are the mean of others.
-        matches (dict[str, Matches]): Of each row that is no mean; may be empty.
-        people (People, optional): The people of all rows, if they were tested on annotated boxes.
+        matches (dict[str, MatchedDetections]): Of each row that is no mean; may be empty.
+        people (PersonResults, optional): The people of all rows, if they were tested on annotated boxes.
     """
 
     rows: dict[str, dict[str, float]]
     boxes: str = 'not stated'
     means: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    matches: dict[str, Matches] = field(default_factory=dict)
-    people: People | None = None
+    matches: dict[str, MatchedDetections] = field(default_factory=dict)
+    people: PersonResults | None = None
 
     def write(self, prefix: str) -> None:
         """Write ``<prefix>.json``, ``.md``, ``.npz`` and ``.people.npz``.
@@ -161,7 +161,7 @@ class Results:
             **{
                 f'{row}/{attribute.name}': getattr(matches, attribute.name)
                 for row, matches in self.matches.items()
-                for attribute in fields(Matches)
+                for attribute in fields(MatchedDetections)
             },
         )
         if self.people is not None:
@@ -238,21 +238,21 @@ def _number(value: Any, key: str, path: str) -> float:
     return value
 
 
-def _read_matches(path: str) -> dict[str, Matches]:
+def _read_matches(path: str) -> dict[str, MatchedDetections]:
     if not osp.exists(path):
         return {}
-    names = [attribute.name for attribute in fields(Matches)]
+    names = [attribute.name for attribute in fields(MatchedDetections)]
     try:
         with np.load(path, allow_pickle=False) as arrays:
             rows = dict.fromkeys(key.rpartition('/')[0] for key in arrays)
-            return {row: Matches(*(arrays[f'{row}/{name}'] for name in names)) for row in rows}
+            return {row: MatchedDetections(*(arrays[f'{row}/{name}'] for name in names)) for row in rows}
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise ResultsError(f'cannot read {path}: {error}; delete it to do without intervals, or test again') from error
 
 
-def _read_people(path: str) -> People | None:
+def _read_people(path: str) -> PersonResults | None:
     try:
-        return People.read(path) if osp.exists(path) else None
+        return PersonResults.read(path) if osp.exists(path) else None
     except PeopleError as error:
         raise ResultsError(str(error)) from error
 

@@ -5,26 +5,20 @@ Legend: B: people in a batch, K: joints. A head's output is a list of tensors (B
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+import numpy as np
 import torch
 from mmpose.models.heads import HeatmapHead, RTMCCHead, SimCCHead
+from mmpose.utils.typing import SampleList
 from torch import Tensor, nn
 
+from exlpose_mm.joints import METAINFO
+from exlpose_mm.lighting import LIGHTINGS
 from exlpose_mm.models.losses import HeatmapCrossEntropyLoss
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What an output says of each joint.
-
-    Args:
-        position (Tensor): (B, K, 2): x and y of its maximum, as shares of the input's size.
-        confidence (Tensor): (B, K): its height.
-    """
-
-    position: Tensor
-    confidence: Tensor
+from exlpose_mm.models.pseudo_labels import PseudoLabels, fuse_pseudo_labels, similarity
+from exlpose_mm.models.transfer import to_device
+from exlpose_mm.views import BatchViews
 
 
 class HeatmapOutput:
@@ -40,10 +34,10 @@ class HeatmapOutput:
     def __init__(self, layer: str, peak: float = 1.0) -> None:
         self.layers, self.peak = [layer], peak
 
-    def verdict(self, output: Sequence[Tensor]) -> Verdict:
+    def pseudo_labels(self, output: Sequence[Tensor]) -> PseudoLabels:
         """Read positions and confidences."""
         position, height = _maximum(output[0])
-        return Verdict(position, height / self.peak)
+        return PseudoLabels(position, height / self.peak)
 
     def distances(self, student: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
         """(B, K), >= 0, differentiable in the student only."""
@@ -68,16 +62,16 @@ class LogitOutput:
     def __init__(self, layers: Sequence[str], beta: float = 1.0) -> None:
         self.layers, self.beta = list(layers), beta
 
-    def verdict(self, output: Sequence[Tensor]) -> Verdict:
+    def pseudo_labels(self, output: Sequence[Tensor]) -> PseudoLabels:
         """Read positions and confidences."""
         distributions = [self._log(logits).exp() for logits in output]
         if len(output) == 1:
             position, height = _maximum(distributions[0])
-            return Verdict(position, (height * (2 * torch.pi * self.SIGMA**2)).clamp(max=1))
+            return PseudoLabels(position, (height * (2 * torch.pi * self.SIGMA**2)).clamp(max=1))
         heights, cells = zip(*(d.max(dim=-1) for d in distributions))
         shares = [(cell + 0.5) / d.shape[-1] for cell, d in zip(cells, distributions)]
         height = torch.minimum(*heights) * ((2 * torch.pi) ** 0.5 * self.SIGMA)
-        return Verdict(torch.stack(shares, dim=-1), height.clamp(max=1))
+        return PseudoLabels(torch.stack(shares, dim=-1), height.clamp(max=1))
 
     def distances(self, student: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
         """(B, K), >= 0, differentiable in the student only; the mean over the outputs."""
@@ -120,23 +114,110 @@ def choose(first: Sequence[Tensor], second: Sequence[Tensor], use_first: Tensor)
     return [torch.where(use_first.view(*use_first.shape, *[1] * (a.dim() - 2)), a, b) for a, b in zip(first, second)]
 
 
-def similarity(first: Tensor, second: Tensor, boxes: Tensor, crops: Tensor, sigmas: Tensor) -> Tensor:
-    """Object keypoint similarity (B, K) of two positions, by COCO's formula with 0.53 w h as area.
-
-    Args:
-        first, second (Tensor): (B, K, 2), shares of the crop's size.
-        boxes (Tensor): (B, 2): width and height of the people in pixels of the image.
-        crops (Tensor): (B, 2): width and height of the crops in pixels of the image.
-        sigmas (Tensor): (K, ), the data set's.
-    """
-    squares = ((first - second) * crops[:, None]).square().sum(dim=-1)
-    area = 0.53 * boxes.prod(dim=-1, keepdim=True)
-    return torch.exp(-squares / (2 * area * (2 * sigmas) ** 2))
-
-
 def _maximum(maps: Tensor):
     """Positions (B, K, 2), as shares of the size, and heights (B, K) of the maxima of (B, K, H, W)."""
     height, cell = maps.flatten(2).max(dim=-1)
     rows, columns = maps.shape[2:]
     x, y = (cell % columns + 0.5) / columns, (cell // columns + 0.5) / rows
     return torch.stack([x, y], dim=-1), height
+
+
+class Distillation(nn.Module):
+    """Distance of the low-light output to the target that the two teachers agree upon.
+
+    The well-lit teacher is the network's own output on the partner, the momentum teacher the
+    moving average's on the same dark image; :func:`~exlpose_mm.models.pseudo_labels.fuse_pseudo_labels` says
+    whom each joint follows. Labels are not looked at, so that joints without one are taught too.
+
+    Args:
+        head (nn.Module): The wrapped head.
+        loss_weight (float): Defaults to 1.
+        min_confidence (tuple[float]): Of the well-lit and of the momentum teacher, in units
+            of :func:`output_of`'s confidence. More than 1 silences one.
+        unlabelled_only (bool): Teach only people whose low-light image has no labels, as in
+            semi-supervised training. Defaults to False: everybody.
+        sigmas (Sequence[float]): Of the joints, for their agreement. Defaults to ExLPose's.
+
+    Raises:
+        ValueError: If there is no rule to distil this head's output, or it has another number of joints than
+            there are sigmas.
+    """
+
+    def __init__(
+        self,
+        head: nn.Module,
+        loss_weight: float = 1.0,
+        min_confidence: tuple[float, float] = (0.3, 0.3),
+        unlabelled_only: bool = False,
+        sigmas: Sequence[float] = METAINFO['sigmas'],
+    ) -> None:
+        super().__init__()
+        self.output = output_of(head)
+        self.loss_weight = loss_weight
+        self.min_confidence = tuple(min_confidence)
+        self.unlabelled_only = unlabelled_only
+        self.register_buffer('sigmas', torch.as_tensor(sigmas, dtype=torch.float32), persistent=False)
+        self._check_joints(getattr(head, 'out_channels', len(sigmas)))
+
+    def forward(
+        self, outputs: dict[str, list[Tensor]], momentum: list[Tensor] | None, samples: SampleList, views: BatchViews
+    ) -> dict:
+        """The loss, and the fraction of joints that each teacher supplied.
+
+        Args:
+            outputs (dict): Lighting to the head's output.
+            momentum (list[Tensor], optional): The momentum teacher's; None during its burn-in,
+                in which the well-lit teacher speaks alone.
+            samples (list[PoseDataSample]): The whole batch, with ``gt_instances`` of ``bboxes`` and
+                ``bbox_scales``. B of them have a low-light image.
+            views (BatchViews): Theirs.
+
+        Returns:
+            dict: ``loss_distill``, ``taught_by_well_lit``, ``taught_by_momentum``.
+
+        Raises:
+            ValueError: If the output has another number of joints than there are sigmas.
+        """
+        student = outputs['low_light']
+        self._check_joints(student[0].shape[1])
+        boxes, crops, has_partner, taught = self._facts(samples, views)
+        burning_in = momentum is None
+        momentum = [tensor.detach() for tensor in student] if burning_in else momentum
+        well_lit = self._partners_output(momentum, outputs.get('well_lit', []), views)
+        first, second = map(self.output.pseudo_labels, (well_lit, momentum))
+        if burning_in:
+            second = replace(second, confidence=torch.full_like(second.confidence, -torch.inf))
+        agreement = similarity(first.position, second.position, boxes, crops, self.sigmas)
+        fused = fuse_pseudo_labels(first, second, has_partner, agreement, self.min_confidence).among(taught)
+        distances = self.output.distances(student, choose(well_lit, momentum, fused.from_well_lit))
+        mean = (fused.weight * distances).sum() / (taught.sum() * distances.shape[1]).clamp(min=1)
+        return dict(loss_distill=self.loss_weight * mean, **fused.shares())
+
+    def _check_joints(self, joints: int) -> None:
+        if joints != len(self.sigmas):
+            raise ValueError(
+                f'the head has {joints} joints, but the momentum teacher {len(self.sigmas)} sigmas (by default '
+                "ExLPose's): give it the data set's, momentum_teacher=dict(loss=dict(sigmas=[...]))"
+            )
+
+    @staticmethod
+    def _partners_output(otherwise: list[Tensor], well_lit: list[Tensor], views: BatchViews) -> list[Tensor]:
+        """The output on each low-light image's partner, and another where it has none."""
+        joint = [tensor.detach().clone() for tensor in otherwise]
+        low, well = to_device([views.pairs[name] for name in LIGHTINGS], joint[0], torch.long)
+        for mine, theirs in zip(joint, well_lit):
+            mine.index_copy_(0, low, theirs.detach().index_select(0, well).to(mine))
+        return joint
+
+    def _facts(self, samples: SampleList, views: BatchViews) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Width and height of people's boxes and of their crops, each (B, 2), in pixels of the image; and (B, ) bool
+        each, who has a partner and who is taught at all."""
+        rows, labelled = views.rows['low_light'], views.labelled['low_light']
+        facts = np.zeros((len(rows), 6), np.float32)
+        for row, i, has_labels in zip(facts, rows, labelled):
+            people = samples[i].gt_instances
+            row[:2], row[2:4] = people.bboxes[0, 2:] - people.bboxes[0, :2], people.bbox_scales[0]
+            row[5] = not (self.unlabelled_only and has_labels)
+        facts[views.pairs['low_light'], 4] = 1
+        boxes, crops, partner, taught = to_device(facts, self.sigmas).split([2, 2, 1, 1], dim=1)
+        return boxes, crops, partner[:, 0] > 0, taught[:, 0] > 0

@@ -3,11 +3,11 @@
 import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
-from mmpose.utils.typing import ConfigType, SampleList
+from mmpose.utils.typing import ConfigType, OptConfigType, SampleList
 from torch import Tensor, nn
 
 from exlpose_mm.lighting import (
-    check_lighting,
+    LIGHTINGS,
     check_lsbn,
     check_taps,
     check_without_checkpointing,
@@ -18,7 +18,7 @@ from exlpose_mm.lighting import (
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
 from exlpose_mm.models.teachers import MomentumTeacher
 from exlpose_mm.models.transfer import select
-from exlpose_mm.views import MOMENTUM_VIEW
+from exlpose_mm.views import rows_by_lighting
 
 
 @MODELS.register_module()
@@ -35,24 +35,33 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     Args:
         backbone, neck, head, ...: As for
             :class:`mmpose.models.TopdownPoseEstimator`. The head is usually a
-            :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`.
+            :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`. Its config may have
+            ``momentum_teacher``, which is the estimator's: the config of a
+            :class:`~exlpose_mm.models.teachers.MomentumTeacher` of the whole network. The sigmas of its joints are
+            by default those of ``metainfo``, if the model is given one, else ExLPose's.
+
+    Attributes:
+        momentum_teacher (MomentumTeacher, optional): It averages, sees and teaches;
+            :class:`~exlpose_mm.engine.hooks.momentum_teacher.MomentumTeacherHook` says when.
 
     Raises:
         ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
-            but does not use it everywhere or recomputes it (``with_cp``), or if a teacher taps an
-            unknown layer.
+            but does not use it everywhere or recomputes it (``with_cp``), if a teacher taps an
+            unknown layer, or as the teachers.
     """
 
-    def __init__(self, backbone: ConfigType, *args, **kwargs) -> None:
-        super().__init__(backbone, *args, **kwargs)
-        cfgs = dict(kwargs, backbone=backbone)
+    def __init__(self, backbone: ConfigType, neck: OptConfigType = None, head: OptConfigType = None, **kwargs) -> None:
+        head, teacher = _split(head)
+        super().__init__(backbone, neck=neck, head=head, **kwargs)
+        cfgs = dict(backbone=backbone, neck=neck or {}, head=(head or {}).get('head', head or {}))
         for name, part in self.network.items():
-            cfg = cfgs.get(name) or {}
-            self._check_norms(part, cfg.get('head', cfg))
+            self._check_norms(part, cfgs[name])
         check_taps(self.backbone, self._taps)
-        self.momentum_teacher = None
-        if isinstance(self.head, DualTeacherHead) and self.head.momentum_teacher_cfg is not None:
-            self.momentum_teacher = MomentumTeacher(self.network, **self.head.momentum_teacher_cfg)
+        self.momentum_teacher = None if teacher is None else self._build_momentum_teacher(**teacher)
+
+    def _build_momentum_teacher(self, loss: ConfigType = {}, **kwargs) -> MomentumTeacher:
+        known = {} if self.metainfo is None else dict(sigmas=self.metainfo['sigmas'])
+        return MomentumTeacher(self.network, loss={**known, **loss}, **kwargs)
 
     @staticmethod
     def _check_norms(part: nn.Module, cfg: ConfigType) -> None:
@@ -88,26 +97,15 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         Raises:
             ValueError: If some low-light images come with a view for the momentum teacher and some without.
         """
-        inputs = dict(inputs)
-        taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, None), inputs.get('low_light'))
+        lesson = self.momentum_teacher.lesson(inputs) if self.momentum_teacher else None
+        inputs = {name: images for name, images in inputs.items() if name in LIGHTINGS}
         extract = self._extract_each if self._has_specific_features else self._extract_jointly
         feats, taps = extract(inputs)
-        return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, **taught)
+        return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, lesson=lesson)
 
     @property
     def _has_specific_features(self) -> bool:
         return bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
-
-    def _ask_momentum_teacher(self, views: Tensor | None, images: Tensor | None) -> dict:
-        if images is None or self.momentum_teacher is None or not self.momentum_teacher.teaches:
-            return {}
-        views = images if views is None else views
-        if len(views) != len(images):
-            raise ValueError(
-                f'{len(images)} low-light images, but {len(views)} views of them for the momentum '
-                'teacher: put AddMomentumView into all pipelines that load low-light images, or into none'
-            )
-        return dict(momentum=self.momentum_teacher(views, self.head.output_layers))
 
     def _extract_each(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
         feats, taps = {}, {}
@@ -134,7 +132,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         Raises:
             KeyError: If a sample carries no ``lighting``.
         """
-        for name, indices in group_by_lighting(data_samples).items():
+        for name, indices in rows_by_lighting(data_samples).items():
             with lighting(self, name):
                 super().predict(select(inputs, indices), [data_samples[i] for i in indices])
         return data_samples
@@ -144,19 +142,10 @@ class LightingPoseEstimator(TopdownPoseEstimator):
             return super()._forward(inputs, data_samples)
 
 
-def group_by_lighting(samples: SampleList) -> dict[str, list[int]]:
-    """Indices of the samples of each lighting, in order of appearance.
-
-    Raises:
-        KeyError: If a sample carries no ``lighting``.
-        ValueError: If a lighting is unknown.
-    """
-    groups: dict[str, list[int]] = {}
-    for i, sample in enumerate(samples):
-        if 'lighting' not in sample.metainfo:
-            raise KeyError(
-                f'the sample of {sample.metainfo.get("img_path")} carries no "lighting": put '
-                'TagLighting in the pipeline and pack with PackPairedInputs'
-            )
-        groups.setdefault(check_lighting(sample.metainfo['lighting']), []).append(i)
-    return groups
+def _split(head: OptConfigType) -> tuple[OptConfigType, OptConfigType]:
+    """The config of a head, and of the momentum teacher that is written beside it."""
+    if head is None:
+        return None, None
+    head = head.copy()
+    teacher = head.pop('momentum_teacher', None)
+    return head, teacher

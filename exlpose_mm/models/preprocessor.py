@@ -9,8 +9,7 @@ from mmpose.utils.typing import ConfigType, SampleList
 from torch import Tensor, nn
 
 from exlpose_mm.lighting import LIGHTINGS, check_lighting
-from exlpose_mm.models.estimator import group_by_lighting
-from exlpose_mm.views import MOMENTUM_VIEW, some_images
+from exlpose_mm.views import lighting_of_view, rows_by_lighting, some_images
 
 
 @MODELS.register_module()
@@ -30,7 +29,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     :data:`~exlpose_mm.views.MOMENTUM_VIEW` to B low-light images. An image that a sample has
     not is None, and the batch of that lighting is smaller by it. A plain list
     is taken as images of the lighting that each sample's ``lighting`` names. Instead of lists it takes what
-    :func:`~exlpose_mm.datasets.collate.stack_views` makes of them, of which it moves one tensor for each view;
+    the collate function ``stack_views`` makes of them, of which it moves one tensor for each view;
     nobody waits for that if they are in pinned memory.
 
     Raises:
@@ -62,9 +61,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             return self._forward_singles(inputs, samples, training)
         present = {name: some_images(inputs.get(name, ())) for name in self.merge or inputs}
         batches = {
-            name: self._run(
-                'low_light' if name == MOMENTUM_VIEW else name, images, [samples[i] for i in rows], training
-            )
+            name: self._run(lighting_of_view(name), images, [samples[i] for i in rows], training)
             for name, (rows, images) in present.items()
             if rows
         }
@@ -80,7 +77,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
 
     def _forward_singles(self, inputs, samples: SampleList, training: bool) -> dict:
         outputs = [None] * len(samples)
-        for name, indices in group_by_lighting(samples).items():
+        for name, indices in rows_by_lighting(samples).items():
             batch = self._run(name, [inputs[i] for i in indices], [samples[i] for i in indices], training)
             for i, image in zip(indices, batch):
                 outputs[i] = image

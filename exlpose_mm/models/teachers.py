@@ -1,7 +1,4 @@
-"""Teachers of the low-light student, and the rule that makes one target of two of them.
-
-Legend: B: people in a batch, K: joints.
-"""
+"""Teachers of the low-light student."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
 from mmpose.registry import MODELS
-from mmpose.utils.typing import ConfigType
+from mmpose.utils.typing import ConfigType, SampleList
 from torch import Tensor, nn
 
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
-from exlpose_mm.models.distillation import Verdict
+from exlpose_mm.models.distillation import Distillation
+from exlpose_mm.views import MOMENTUM_VIEW, BatchViews
 
 
 class WellLitTeacher(nn.Module):
@@ -68,6 +66,28 @@ class WellLitTeacher(nn.Module):
                 )
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What the momentum teacher has to say of a batch.
+
+    Args:
+        distillation (Distillation): How the student's output is compared to it.
+        output (list[Tensor], optional): Its output on the low-light images; None during its burn-in.
+    """
+
+    distillation: Distillation
+    output: list[Tensor] | None
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers of the wrapped head whose outputs are compared."""
+        return self.distillation.output.layers
+
+    def loss(self, outputs: dict[str, list[Tensor]], samples: SampleList, views: BatchViews) -> dict:
+        """As :class:`~exlpose_mm.models.distillation.Distillation`."""
+        return self.distillation(outputs, self.output, samples, views)
+
+
 class MomentumTeacher(nn.Module):
     """A moving average of the network, as a teacher of outputs. It has no gradients.
 
@@ -80,12 +100,13 @@ class MomentumTeacher(nn.Module):
         average (dict): Config of one of mmengine's averaged models. Defaults to
             ``MomentumAnnealingEMA`` with a momentum (the new weights' share) of 0.01.
         burn_in (int): Updates before which it does not teach. Defaults to 0.
+        loss (dict): Arguments of :class:`~exlpose_mm.models.distillation.Distillation`, beside the head.
 
     Attributes:
         updates (int): How often it was updated; the first time it becomes equal to the network.
 
     Raises:
-        ValueError: If ``burn_in`` is negative.
+        ValueError: If ``burn_in`` is negative, or as ``Distillation``.
     """
 
     def __init__(
@@ -93,6 +114,7 @@ class MomentumTeacher(nn.Module):
         network: nn.ModuleDict,
         average: ConfigType = dict(type='MomentumAnnealingEMA', momentum=0.01),
         burn_in: int = 0,
+        loss: ConfigType = {},
     ) -> None:
         super().__init__()
         if burn_in < 0:
@@ -100,6 +122,7 @@ class MomentumTeacher(nn.Module):
         self.average = MODELS.build(dict(average, model=network, update_buffers=True))
         self.burn_in = burn_in
         self.updates = 0
+        self.distillation = Distillation(network['head'], **loss)
         self.register_load_state_dict_post_hook(MomentumTeacher._count_anew)
         self.train(False)
 
@@ -143,63 +166,36 @@ class MomentumTeacher(nn.Module):
     def _count_anew(self, _incompatible_keys) -> None:
         self.updates = int(self.average.steps)
 
+    def lesson(self, inputs: dict[str, Tensor]) -> Lesson | None:
+        """What it has to say of a batch; None if that has no low-light image.
+
+        Args:
+            inputs (dict): View to images (B', 3, H, W). Without :data:`~exlpose_mm.views.MOMENTUM_VIEW` it sees
+                the student's images.
+
+        Raises:
+            ValueError: If some low-light images come with a view for it and some without.
+        """
+        images = inputs.get('low_light')
+        if images is None:
+            return None
+        if not self.teaches:
+            return Lesson(self.distillation, None)
+        views = inputs.get(MOMENTUM_VIEW, images)
+        if len(views) != len(images):
+            raise ValueError(
+                f'{len(images)} low-light images, but {len(views)} views of them for the momentum '
+                'teacher: put AddMomentumView into all pipelines that load low-light images, or into none'
+            )
+        return Lesson(self.distillation, self(views))
+
     @torch.no_grad()
-    def forward(self, images: Tensor, layers: Sequence[str]) -> list[Tensor]:
-        """Outputs of layers of the head for low-light images (B, 3, H, W)."""
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """What the average puts out for low-light images (B, 3, H, W), of the layers that are compared."""
+        layers = self.distillation.output.layers
         with lighting(self.network, 'low_light'), tap(self.network['head'], layers) as outputs:
             feats = self.network['backbone'](images)
             if 'neck' in self.network:
                 feats = self.network['neck'](feats)
             self.network['head'].forward(feats)
         return [outputs[name] for name in layers]
-
-
-@dataclass(frozen=True)
-class Merged:
-    """Which teacher each joint follows, and how much.
-
-    Args:
-        from_well_lit, from_momentum (Tensor): (B, K) bool, at most one of them true.
-        weight (Tensor): (B, K), 0 to 1; 0 where neither is true.
-    """
-
-    from_well_lit: Tensor
-    from_momentum: Tensor
-    weight: Tensor
-
-    def among(self, taught: Tensor) -> 'Merged':
-        """The same for those people (B, ) bool that are taught at all; nobody teaches the others."""
-        taught = taught[:, None]
-        return Merged(self.from_well_lit & taught, self.from_momentum & taught, self.weight * taught)
-
-    def shares(self) -> dict:
-        """Fractions of the joints that each teacher supplied, for the log."""
-        return dict(
-            taught_by_well_lit=self.from_well_lit.float().mean(), taught_by_momentum=self.from_momentum.float().mean()
-        )
-
-
-def merge_teachers(
-    well_lit: Verdict,
-    momentum: Verdict,
-    has_partner: Tensor,
-    similarity: Tensor,
-    min_confidence: tuple[float, float] = (0.3, 0.3),
-) -> Merged:
-    """Choose one teacher for each joint.
-
-    The well-lit teacher where its image exists and it is confident; else the momentum teacher
-    where that is confident; else none. Where both are confident, their agreement is the
-    weight: two that point at different places deserve less trust. One alone has weight 1.
-
-    Args:
-        well_lit, momentum (Verdict): Of B x K joints.
-        has_partner (Tensor): (B, ) bool: the sample has a well-lit image.
-        similarity (Tensor): (B, K): object keypoint similarity of the two, 0 to 1.
-        min_confidence (tuple[float]): Of the well-lit and of the momentum teacher, in units of
-            their output's confidence.
-    """
-    sure = (well_lit.confidence >= min_confidence[0]) & has_partner[:, None]
-    also = momentum.confidence >= min_confidence[1]
-    weight = torch.where(sure & also, similarity, (sure | also).to(similarity))
-    return Merged(sure, also & ~sure, weight)

@@ -19,6 +19,7 @@ CONFIGS = [
     'exlpose/exlpose_rtmpose-m_1xb32-32e_exlpose-256x192.py',
     'exlpose/exlpose_td-hm_hrnet-w32_1xb32-32e_exlpose-256x192.py',
     'dark-lspet/dual-teacher_mobilenetv2_1xb32-6e_dark-lspet-128x96.py',
+    'exlpose/exlpose-no-lsbn_td-hm_pvt-s_1xb32-32e_exlpose-256x192.py',
 ]
 
 
@@ -72,8 +73,19 @@ def test_a_plain_model_is_refused(exlpose_root, monkeypatch):
     name = 'exlpose/baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py'
     with pytest.raises(ValueError, match='only a LightingPoseEstimator.*TopdownPoseEstimator'):
         plain_config(load(name, exlpose_root, monkeypatch))
-    with pytest.raises(CheckpointError, match='no LSBN'):
-        plain_state_dict({'backbone.conv1.weight': torch.zeros(1)})
+
+
+def test_the_weights_of_a_plain_model_stay():
+    plain = {'backbone.conv1.weight': torch.zeros(1), 'head.final_layer.weight': torch.zeros(1)}
+    assert plain_state_dict(plain) == plain
+
+
+def test_what_an_earlier_version_wrote(exlpose_root, tmp_path, monkeypatch):
+    config = load(CONFIGS[0], exlpose_root, monkeypatch)
+    weights = {key.replace('head.', 'head.head.', 1): value for key, value in randomised(config).state_dict().items()}
+    torch.save(dict(state_dict=weights, meta={}), tmp_path / 'old.pth')
+    with pytest.raises(CheckpointError, match=r'old\.pth was written by exlpose_mm 0\.2 or before'):
+        deploy(config, tmp_path / 'old.pth', tmp_path / 'plain')
 
 
 @pytest.mark.parametrize('other, message', [(CONFIGS[2], 'unknown: backbone.conv2.weight'), (CONFIGS[3], 'missing: ')])

@@ -25,9 +25,10 @@ from exlpose_mm.engine.variables import ConfigError, load_config
 AFFINE = dict(type='TopdownAffine', input_size=(24, 32))
 CODEC = dict(type='MSRAHeatmap', input_size=(24, 32), heatmap_size=(6, 8), sigma=1)
 END = [dict(type='GenerateTarget', encoder=CODEC), dict(type='PackPairedInputs')]
-CPN = dict(type='CPNCrop', input_size=(24, 32), scale_range=(0.4, 0.6), low_light_mean=0.4)
+CPN = dict(type='CPNCrop', input_size=(24, 32), scale_range=(0.4, 0.6))
+SCALE = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean', crop=CPN)])
 PIPELINES = dict(
-    cpn=[dict(type='LoadPairedImages'), CPN, *END],
+    cpn=[dict(type='LoadPairedImages'), SCALE, CPN, *END],
     affine=[
         dict(type='LoadPairedImages'),
         dict(type='AddMomentumView'),
@@ -117,7 +118,7 @@ class TestSamples:
         dataset = pairs(exlpose_root, PIPELINES['cpn'])
         build(dataset, path)
         cached = pairs(exlpose_root, PIPELINES['cpn'], crop_cache=path)
-        cached.pipeline.transforms[1].scale_range = dataset.pipeline.transforms[1].scale_range = (0.6, 0.6)
+        cached.pipeline.transforms[-3].scale_range = dataset.pipeline.transforms[-3].scale_range = (0.6, 0.6)
         wanted = [dataset[i]['inputs'] for i in range(len(dataset))]
         assert same(cached[0]['inputs'], wanted[0])
         loaded = list(DataLoader(cached, batch_size=None, num_workers=2, collate_fn=lambda item: item))

@@ -60,6 +60,13 @@ def test_a_checkpoint_of_another_model_is_refused(other, tmp_path):
     torch.testing.assert_close(model.state_dict(), before)
 
 
+@pytest.mark.parametrize('partly', [False, True])
+def test_what_an_earlier_version_wrote_is_refused(partly):
+    old = {key.replace('head.', 'head.head.', 1): value for key, value in build().state_dict().items()}
+    with pytest.raises(CheckpointError, match=r'old\.pth was written by exlpose_mm 0\.2 or before.*head\.\*'):
+        check_fits(build(), {f'module.{key}': value for key, value in old.items()}, 'old.pth', partly)
+
+
 def test_plain_batch_norms_fit_lsbn(tmp_path):
     model, plain = build(), build(**PLAIN)
     load_fitting(model, save(tmp_path, {f'module.{key}': value for key, value in plain.state_dict().items()}))
@@ -123,7 +130,7 @@ def test_testing_and_resuming_need_all(phase, kwargs, tmp_path):
 def test_training_may_start_from_a_part_but_not_from_nothing(tmp_path):
     error, log = run(tmp_path, build(**joints(17)).state_dict(), 'train')
     assert not isinstance(error, CheckpointError)
-    assert 'other.pth is not all of this model:\n  2 of another shape: head.head.final_layer.weight' in log
+    assert 'other.pth is not all of this model:\n  2 of another shape: head.final_layer.weight' in log
     error, _ = run(tmp_path, MODELS.build(dict(type='MobileNetV2')).state_dict(), 'train')
     assert isinstance(error, CheckpointError)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from exlpose_mm.evaluation.comparison import Comparison, ComparisonError, find_results, read_results, signed
-from exlpose_mm.evaluation.results import Matches, Results, ResultsError
+from exlpose_mm.evaluation.results import MatchedDetections, Results, ResultsError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,7 +19,7 @@ def make_matches(shares, seed=0, images=60, names=None):
     rng = np.random.default_rng(seed)
     shares = np.broadcast_to(shares, (images,))
     outcomes = np.where(np.arange(10)[:, None] < 10 * np.repeat(shares, 2), 1, -1)
-    return Matches(
+    return MatchedDetections(
         images=np.array(names or [f'{n}.png' for n in range(images)]),
         people=np.full(images, 2),
         owners=np.repeat(np.arange(images), 2),

@@ -7,7 +7,7 @@ from test_metrics import build, evaluate, labelled, reference_oks, sample
 
 from exlpose_mm.datasets.transforms.darkening import GammaDarken, SimulateLowLight, darken_again
 from exlpose_mm.datasets.transforms.packing import PackPairedInputs
-from exlpose_mm.evaluation.people import People, PeopleError
+from exlpose_mm.evaluation.people import PeopleError, PersonResults
 from exlpose_mm.evaluation.results import Results, ResultsError
 
 
@@ -79,17 +79,17 @@ def test_round_trip_selection_and_join(written, tmp_path):
     dark = people[people.lighting == 'low_light']
     light = people[people.lighting == 'well_lit']
     assert 0 < len(dark) < len(people)
-    joined = People.join([None, dark, light])
+    joined = PersonResults.join([None, dark, light])
     joined.write(str(tmp_path / 'again.people.npz'))
-    again = People.read(str(tmp_path / 'again.people.npz'))
+    again = PersonResults.read(str(tmp_path / 'again.people.npz'))
     order = np.r_[np.flatnonzero(people.lighting == 'low_light'), np.flatnonzero(people.lighting == 'well_lit')]
     for name in vars(people):
         expected = getattr(people, name) if name in ('joints', 'links') else getattr(people, name)[order]
         np.testing.assert_array_equal(getattr(again, name), expected)
-    assert People.join([None, None]) is None
-    other = People(**{**vars(light), 'joints': light.joints[::-1]})
+    assert PersonResults.join([None, None]) is None
+    other = PersonResults(**{**vars(light), 'joints': light.joints[::-1]})
     with pytest.raises(PeopleError, match='different joints: left_shoulder.*; neck'):
-        People.join([dark, other])
+        PersonResults.join([dark, other])
 
 
 def test_errors_are_distances_in_units_of_the_box():
@@ -110,7 +110,7 @@ def test_errors_are_distances_in_units_of_the_box():
         keypoints=np.array([[13.0, 24.0], [5.0, 5.0], [np.nan, 1.0]]),
         oks=0.5,
     )
-    errors = People.of([entry], ['a', 'b', 'c'], [(0, 1)]).errors
+    errors = PersonResults.of([entry], ['a', 'b', 'c'], [(0, 1)]).errors
     assert errors[0, 0] == pytest.approx(5 / 20) and np.isnan(errors[0, 1]) and errors[0, 2] == np.inf
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from test_people import write_results
 
-from exlpose_mm.evaluation.people import People
+from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.report.brightness import bins_of, measure, rank_correlation
 from exlpose_mm.evaluation.report.figures import INK, SERIES, brightness_plot, loss_plot
 from exlpose_mm.evaluation.report.frames import Frames, mean_in_box
@@ -150,8 +150,8 @@ def test_failures_come_in_order_and_once_an_annotation(page, work_dirs):
 def test_someone_in_several_darknesses_is_shown_in_the_worst(work_dirs, tmp_path):
     results = results_of(work_dirs[1])
     dark = results.people[results.people.split == 'LL-N']
-    darker = People(**{**vars(dark), 'split': np.full(len(dark), 'LL-E'), 'oks': dark.oks / 2})
-    results.people = People.join([dark, darker])
+    darker = PersonResults(**{**vars(dark), 'split': np.full(len(dark), 'LL-E'), 'oks': dark.oks / 2})
+    results.people = PersonResults.join([dark, darker])
     results.write(str(tmp_path / 'third' / 'table'))
     write_report([str(tmp_path / 'third')], str(tmp_path / 'r.html'), Options(failures=99, resamples=1))
     cards = re.findall(r'OKS [\d.]+ % in (\S+),', Page(tmp_path / 'r.html').text)

@@ -8,7 +8,7 @@ from conftest import coco_file, person_annotation
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from exlpose_mm.evaluation.results import Matches, Results, ResultsError, ordered
+from exlpose_mm.evaluation.results import MatchedDetections, Results, ResultsError, ordered
 from exlpose_mm.joints import METAINFO
 
 
@@ -68,7 +68,7 @@ def coco_eval(scenes):
 
 def matches_of(scenes):
     evaluation = coco_eval(scenes)
-    return Matches.of(evaluation, [f'{number}.png' for number in range(len(scenes))]), evaluation
+    return MatchedDetections.of(evaluation, [f'{number}.png' for number in range(len(scenes))]), evaluation
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -99,7 +99,7 @@ def test_weights_count_images_as_if_they_occurred_so_often(seed):
 def test_ap_without_people_or_detections():
     def matches(people, outcomes):
         count = np.shape(outcomes)[1]
-        return Matches(
+        return MatchedDetections(
             np.array(['a', 'b']), np.array(people), np.zeros(count, int), np.ones(count), np.array(outcomes, np.int8)
         )
 
@@ -123,8 +123,8 @@ def test_bootstrap_is_seeded_and_spreads_like_the_images():
 def test_equal_file_names_are_drawn_together():
     """Twice the same photographs are not twice as many; the spread must not shrink."""
     scenes = make_scenes(2, images=20)
-    single = Matches.of(coco_eval(scenes), [f'{n}.png' for n in range(20)])
-    double = Matches.of(coco_eval(scenes * 2), [f'{n % 20}.png' for n in range(40)])
+    single = MatchedDetections.of(coco_eval(scenes), [f'{n}.png' for n in range(20)])
+    double = MatchedDetections.of(coco_eval(scenes * 2), [f'{n % 20}.png' for n in range(40)])
     np.testing.assert_allclose(double.bootstrap(50, 0), single.bootstrap(50, 0), atol=1e-9)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from mmcv.transforms import Compose
 from mmengine.structures import InstanceData
 from mmpose.evaluation.functional import pose_pck_accuracy
 from mmpose.models.backbones import ResNet
@@ -12,6 +13,7 @@ from mmpose.structures import MultilevelPixelData, PoseDataSample
 
 from exlpose_mm.codecs import CPNHeatmap
 from exlpose_mm.models.heads.cpn import CPNHead, OHKMMSELoss, pck
+from exlpose_mm.models.targets import CPNTargets
 
 K = 14
 FLIP_INDICES = [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 12, 13]
@@ -314,3 +316,50 @@ def test_errors():
         OHKMMSELoss()(*[torch.zeros(1, 5, 2, 2)] * 2, torch.ones(1, 5))
     with pytest.raises(ValueError, match='topk'):
         OHKMMSELoss(topk=0)
+
+
+class TestTargetsDrawnByTheHead:
+    """From the joints alone, the maps that the loader's worker would draw."""
+
+    def encoded(self, draw, **kwargs):
+        rng = np.random.RandomState(3)
+        codec = CPNHeatmap(draw=draw, **kwargs)
+        for _ in range(6):
+            joints = rng.uniform((-30, -30), (222, 286), (1, K, 2))  # some of them outside
+            labelled, visible = rng.randint(0, 2, (2, 1, K))
+            yield codec.encode(joints, labelled.astype(np.float32), visible.astype(np.float32))
+
+    @pytest.mark.parametrize('kwargs', [{}, dict(kernel_sizes=(5, 3), refine_kernel_size=9)])
+    def test_they_are_the_workers(self, kwargs):
+        maps = [[torch.from_numpy(level) for level in one['heatmaps']] for one in self.encoded(True, **kwargs)]
+        joints = [torch.from_numpy(one['keypoint_cells']) for one in self.encoded(False, **kwargs)]
+        drawn = CPNTargets(CPNHeatmap(**kwargs))(joints)
+        assert len(drawn) == len(maps[0]) and sum(level.count_nonzero() for level in drawn) > 1000
+        for got, want in zip(drawn, zip(*maps)):
+            torch.testing.assert_close(got, torch.stack(want), rtol=1e-6, atol=0)
+
+    def test_the_losses_and_what_travels(self):
+        """Through MMPose's own transforms."""
+        losses, sizes = [], []
+        for draw in (True, False):
+            codec = dict(type='CPNHeatmap', draw=draw)
+            steps = Compose([dict(type='GenerateTarget', encoder=codec), dict(type='PackPairedInputs')])
+            rng, samples = np.random.RandomState(0), []
+            for _ in range(3):
+                joints = rng.uniform((0, 0), (192, 256), (1, K, 2)).astype(np.float32)
+                visible = np.ones((1, K), np.float32)
+                image = np.zeros((256, 192, 3), np.uint8)
+                results = dict(img=image, keypoints=joints, transformed_keypoints=joints, keypoints_visible=visible)
+                results.update(keypoints_visible_weights=visible, lighting='low_light')
+                samples.append(steps(results)['data_samples'])
+            sizes.append('gt_fields' in samples[0])
+            losses.append(seeded_head(decoder=codec).loss(make_feats(batch=3), samples))
+        assert sizes == [True, False]
+        torch.testing.assert_close(losses[0], losses[1], rtol=1e-6, atol=0)
+
+    def test_a_head_without_the_codec(self):
+        samples = make_samples()
+        for sample in samples:
+            sample.gt_instance_labels.keypoint_cells = torch.zeros(1, K, 4, dtype=torch.int32)
+        with pytest.raises(ValueError, match=r'draws the targets of CPNHeatmap\(draw=False\) by its decoder'):
+            seeded_head(decoder=None).loss(make_feats(), samples)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from mmpose.registry import MODELS
 
-from exlpose_mm.models.distillation import HeatmapOutput, LogitOutput, choose, output_of, similarity
+from exlpose_mm.models.distillation import HeatmapOutput, LogitOutput, choose, output_of
+from exlpose_mm.models.pseudo_labels import similarity
 
 HEADS = {
     'heatmap': dict(
@@ -68,8 +69,8 @@ class TestOutputOf:
         out = [out] if torch.is_tensor(out) else list(out)[-len(output.layers) :]
         for name, want in zip(output.layers, out):
             torch.testing.assert_close(kept[name], want)
-        verdict = output.verdict(out)
-        assert verdict.position.shape == (2, 3, 2) and verdict.confidence.shape == (2, 3)
+        labels = output.pseudo_labels(out)
+        assert labels.position.shape == (2, 3, 2) and labels.confidence.shape == (2, 3)
         assert output.distances(out, out).abs().max() < 1e-6
 
     def test_other_heads_are_refused(self):
@@ -84,10 +85,10 @@ class TestOutputOf:
 
 
 class TestHeatmaps:
-    def test_verdict(self):
-        verdict = HeatmapOutput('x', peak=255.0).verdict([127.5 * maps(8, 4, (3, 5))])
-        torch.testing.assert_close(verdict.position[1, 2], torch.tensor([3.5 / 4, 5.5 / 8]))
-        torch.testing.assert_close(verdict.confidence, torch.full((2, 3), 0.5))
+    def test_pseudo_labels(self):
+        labels = HeatmapOutput('x', peak=255.0).pseudo_labels([127.5 * maps(8, 4, (3, 5))])
+        torch.testing.assert_close(labels.position[1, 2], torch.tensor([3.5 / 4, 5.5 / 8]))
+        torch.testing.assert_close(labels.confidence, torch.full((2, 3), 0.5))
 
     def test_distance_is_the_mean_square_and_trains_the_student_only(self):
         student, teacher = (torch.randn(2, 3, 4, 5, requires_grad=True) for _ in range(2))
@@ -102,18 +103,18 @@ class TestLogits:
     def test_a_gaussian_target_has_confidence_one(self):
         y, x = np.mgrid[:32, :24]
         gaussian = np.exp(-((x - 9) ** 2 + (y - 20) ** 2) / (2 * 1.5**2))
-        verdict = LogitOutput(['x']).verdict([torch.tensor(np.log(gaussian + 1e-9)).expand(1, 1, 32, 24)])
-        assert verdict.confidence.item() == pytest.approx(1, abs=0.02)
-        assert verdict.position[0, 0].tolist() == pytest.approx([9.5 / 24, 20.5 / 32])
-        assert LogitOutput(['x']).verdict([torch.zeros(1, 1, 32, 24)]).confidence.item() < 0.02
+        labels = LogitOutput(['x']).pseudo_labels([torch.tensor(np.log(gaussian + 1e-9)).expand(1, 1, 32, 24)])
+        assert labels.confidence.item() == pytest.approx(1, abs=0.02)
+        assert labels.position[0, 0].tolist() == pytest.approx([9.5 / 24, 20.5 / 32])
+        assert LogitOutput(['x']).pseudo_labels([torch.zeros(1, 1, 32, 24)]).confidence.item() < 0.02
 
     def test_classes_of_x_and_y(self):
         x, y = torch.full((1, 1, 20), -9.0), torch.full((1, 1, 40), 0.0)
         x[..., 4], y[..., 30] = 9.0, 1.0
-        verdict = LogitOutput(['x', 'y'], beta=2.0).verdict([x, y])
-        assert verdict.position[0, 0].tolist() == pytest.approx([4.5 / 20, 30.5 / 40])
+        labels = LogitOutput(['x', 'y'], beta=2.0).pseudo_labels([x, y])
+        assert labels.position[0, 0].tolist() == pytest.approx([4.5 / 20, 30.5 / 40])
         share = np.exp(2) / (np.exp(2) + 39)
-        assert verdict.confidence.item() == pytest.approx(share * 1.5 * (2 * np.pi) ** 0.5, rel=1e-4)
+        assert labels.confidence.item() == pytest.approx(share * 1.5 * (2 * np.pi) ** 0.5, rel=1e-4)
 
     @pytest.mark.parametrize('shape', [(4, 5), (7,)])
     def test_distance_is_the_divergence_of_the_softmaxes(self, shape):

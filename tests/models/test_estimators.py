@@ -14,7 +14,7 @@ from torch import nn
 from exlpose_mm import LIGHTINGS, CPNHead, lighting
 from exlpose_mm.datasets.collate import stack_views
 from exlpose_mm.lighting import lsbn_layers
-from exlpose_mm.models.estimator import group_by_lighting
+from exlpose_mm.views import rows_by_lighting
 
 CODEC = dict(type='SoftmaxHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5)
 PREPROCESSOR = dict(
@@ -409,4 +409,4 @@ class TestPrediction:
 
     def test_grouping_refuses_unknown_names(self):
         with pytest.raises(ValueError, match="'dusk'"):
-            group_by_lighting([sample('dusk')])
+            rows_by_lighting([sample('dusk')])

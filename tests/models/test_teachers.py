@@ -1,4 +1,4 @@
-"""The momentum teacher, the rule that merges two teachers, and training with both."""
+"""The momentum teacher, the rule that fuses what two teachers say, and training with both."""
 
 import copy
 import logging
@@ -15,8 +15,9 @@ from torch import nn
 from exlpose_mm import lighting
 from exlpose_mm.engine.hooks.finite_loss import FiniteLossHook
 from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
-from exlpose_mm.models.distillation import Verdict
-from exlpose_mm.models.teachers import MomentumTeacher, merge_teachers
+from exlpose_mm.models.distillation import HeatmapOutput
+from exlpose_mm.models.pseudo_labels import PseudoLabels, fuse_pseudo_labels
+from exlpose_mm.models.teachers import MomentumTeacher
 from exlpose_mm.views import MOMENTUM_VIEW
 
 HEAVY = dict(type='ExponentialMovingAverage', momentum=0.25)
@@ -44,42 +45,42 @@ def batch(model, view=False):
     return model.data_preprocessor(data, True)
 
 
-def verdict(confidence, x=0.0):
+def labels(confidence, x=0.0):
     confidence = torch.tensor([confidence])
-    return Verdict(torch.full((*confidence.shape, 2), x), confidence)
+    return PseudoLabels(torch.full((*confidence.shape, 2), x), confidence)
 
 
-class TestMerge:
+class TestFusion:
     def test_the_rule(self):
-        well_lit = verdict([0.9, 0.9, 0.1, 0.1])
-        momentum = verdict([0.9, 0.1, 0.9, 0.1])
+        well_lit = labels([0.9, 0.9, 0.1, 0.1])
+        momentum = labels([0.9, 0.1, 0.9, 0.1])
         agreement = torch.tensor([[0.6, 0.6, 0.6, 0.6]])
-        merged = merge_teachers(well_lit, momentum, torch.tensor([True]), agreement, (0.5, 0.5))
-        assert merged.from_well_lit.tolist() == [[True, True, False, False]]
-        assert merged.from_momentum.tolist() == [[False, False, True, False]]
-        torch.testing.assert_close(merged.weight, torch.tensor([[0.6, 1.0, 1.0, 0.0]]))
-        shares = merged.shares()
+        fused = fuse_pseudo_labels(well_lit, momentum, torch.tensor([True]), agreement, (0.5, 0.5))
+        assert fused.from_well_lit.tolist() == [[True, True, False, False]]
+        assert fused.from_momentum.tolist() == [[False, False, True, False]]
+        torch.testing.assert_close(fused.weight, torch.tensor([[0.6, 1.0, 1.0, 0.0]]))
+        shares = fused.shares()
         assert (shares['taught_by_well_lit'], shares['taught_by_momentum']) == (0.5, 0.25)
 
     def test_without_a_partner_the_momentum_teacher_speaks_alone(self):
-        sure = verdict([0.9, 0.1])
-        merged = merge_teachers(verdict([0.9, 0.9]), sure, torch.tensor([False]), torch.zeros(1, 2), (0.5, 0.5))
-        assert not merged.from_well_lit.any() and merged.from_momentum.tolist() == [[True, False]]
-        torch.testing.assert_close(merged.weight, torch.tensor([[1.0, 0.0]]))
+        sure = labels([0.9, 0.1])
+        fused = fuse_pseudo_labels(labels([0.9, 0.9]), sure, torch.tensor([False]), torch.zeros(1, 2), (0.5, 0.5))
+        assert not fused.from_well_lit.any() and fused.from_momentum.tolist() == [[True, False]]
+        torch.testing.assert_close(fused.weight, torch.tensor([[1.0, 0.0]]))
 
     def test_each_has_its_own_threshold(self):
-        both = verdict([0.4])
+        both = labels([0.4])
         for bounds, want in (((0.5, 0.3), (False, True)), ((0.3, 0.5), (True, False)), ((0.5, 0.5), (False, False))):
-            merged = merge_teachers(both, both, torch.tensor([True]), torch.ones(1, 1), bounds)
-            assert (merged.from_well_lit.item(), merged.from_momentum.item()) == want
+            fused = fuse_pseudo_labels(both, both, torch.tensor([True]), torch.ones(1, 1), bounds)
+            assert (fused.from_well_lit.item(), fused.from_momentum.item()) == want
 
 
 class TestMomentumTeacher:
     def network(self):
         torch.manual_seed(0)
-        return nn.ModuleDict(
-            dict(backbone=nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), head=nn.Sequential(nn.Conv2d(4, 2, 1)))
-        )
+        head = nn.Sequential(nn.Conv2d(4, 2, 1))
+        head.distilled_output = HeatmapOutput('0')
+        return nn.ModuleDict(dict(backbone=nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)), head=head))
 
     def test_the_formula_of_weights_and_statistics(self):
         network = self.network()
@@ -134,7 +135,7 @@ class TestMomentumTeacher:
         teacher.train()
         assert not any(module.training for module in teacher.modules())
         assert not any(p.requires_grad for p in teacher.parameters())
-        (out,) = teacher(torch.rand(2, 3, 8, 8, requires_grad=True), ['0'])
+        (out,) = teacher(torch.rand(2, 3, 8, 8, requires_grad=True))
         assert out.shape == (2, 2, 8, 8) and not out.requires_grad
 
     def test_a_neck_belongs_to_it(self):
@@ -142,7 +143,7 @@ class TestMomentumTeacher:
         network = model.network.eval()
         assert list(network) == ['backbone', 'head', 'neck']
         images = torch.rand(2, 3, 64, 64)
-        (out,) = MomentumTeacher(network)(images, ['final_layer'])
+        (out,) = MomentumTeacher(network)(images)
         with torch.no_grad(), lighting(model, 'low_light'):
             torch.testing.assert_close(out, model.head.head.forward(model.extract_feat(images)))
         assert out.shape == (2, 14, 8, 8), 'half of what the head puts out without the neck'
@@ -174,7 +175,7 @@ class TestTraining:
     def test_the_target_spelled_out(self):
         """Where only the momentum teacher speaks: the divergence from its maps on its own view."""
         model = with_teacher()
-        model.head.distillation.min_confidence = (2.0, 0.0)
+        model.momentum_teacher.distillation.min_confidence = (2.0, 0.0)
         model.momentum_teacher.update(model.network)
         data = batch(model, view=True)
         before = copy.deepcopy(model)
@@ -240,8 +241,7 @@ class TestTraining:
         data = batch(with_teacher())
         feats = (torch.randn(3, 64, 2, 2),)
         people = [copy.deepcopy(data['data_samples'][0]) for _ in range(3)]
-        people[0].set_metainfo(dict(labelled=()))
-        losses, (output,) = head._supervise('low_light', feats, people, {})
+        losses, (output,) = head._supervise(feats, people, [False, True, True], {}, ['final_layer'])
         torch.testing.assert_close(output, head.head.forward(feats))
         want = head.head.loss((feats[0][1:],), people[1:])['loss_kpt']
         torch.testing.assert_close(losses['loss_kpt'], want)
@@ -255,7 +255,7 @@ class TestTraining:
         data['data_samples'][0].set_metainfo(dict(labelled=('well_lit',)))
         first = {name: images[:1] for name, images in data['inputs'].items()}
         alone = model(first, data['data_samples'][:1], mode='loss')
-        model.head.distillation.unlabelled_only = True
+        model.momentum_teacher.distillation.unlabelled_only = True
         losses = model(**data, mode='loss')
         torch.testing.assert_close(losses['loss_distill'], alone['loss_distill'])
         assert alone['loss_distill'] > 0 and losses['taught_by_well_lit'] == 0.5
@@ -311,7 +311,7 @@ class TestTraining:
 
     def test_all_defaults(self):
         model = build(head={**model_cfg()['head'], 'momentum_teacher': {}})
-        assert model.momentum_teacher.burn_in == 0 and model.head.distillation.loss_weight == 1
+        assert model.momentum_teacher.burn_in == 0 and model.momentum_teacher.distillation.loss_weight == 1
 
     @pytest.mark.parametrize('sigmas', [None, [0.05] * 17])
     def test_another_number_of_joints_needs_its_sigmas(self, sigmas):
@@ -327,6 +327,26 @@ class TestTraining:
             one.gt_fields = PixelData(heatmaps=torch.rand(17, 16, 16))
         model.momentum_teacher.update(model.network)
         assert model(**model.data_preprocessor(data, True), mode='loss')['loss_distill'] > 0
+
+    def test_the_models_metainfo_has_its_sigmas(self):
+        cfg = {**model_cfg()['head'], 'momentum_teacher': {}}
+        cfg['head'] = {**cfg['head'], 'out_channels': 17}
+        coco = dict(from_file='configs/_base_/datasets/coco.py')
+        teacher = build(head=cfg, metainfo=coco).momentum_teacher
+        assert len(teacher.distillation.sigmas) == 17 and teacher.distillation.sigmas[0].item() == pytest.approx(0.026)
+        cfg['momentum_teacher'] = dict(loss=dict(sigmas=[0.05] * 17))
+        teacher = build(head=cfg, metainfo=coco).momentum_teacher
+        assert teacher.distillation.sigmas[0].item() == pytest.approx(0.05), "the config's go first"
+
+    def test_a_head_that_does_not_say_how_many_joints_it_has(self):
+        model = with_teacher()
+        model.momentum_teacher.distillation.sigmas = torch.full((17,), 0.05)
+        with pytest.raises(ValueError, match='has 14 joints, but the momentum teacher 17 sigmas'):
+            model(**batch(model), mode='loss')
+
+    def test_the_config_is_left_as_it_was(self):
+        head = {**model_cfg()['head'], 'momentum_teacher': dict(burn_in=3)}
+        assert build(head=head).momentum_teacher.burn_in == build(head=head).momentum_teacher.burn_in == 3
 
     @pytest.mark.parametrize('name', ['low_light', 'well_lit'])
     def test_a_batch_of_one_lighting(self, name):

@@ -7,8 +7,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmpose.registry import TRANSFORMS
 
-from exlpose_mm.datasets.transforms.lighting import lighting_of
-from exlpose_mm.datasets.transforms.photometry import gain_to_mean, times
+from exlpose_mm.datasets.transforms.photometry import times
+from exlpose_mm.views import views_of
 
 
 @TRANSFORMS.register_module()
@@ -37,15 +37,15 @@ class CPNCrop(BaseTransform):
         max_scale (float): Upper limit of the drawn factor. Defaults to 1.25.
         border (Sequence[float]): Colour in the channel order of the image, BGR. Defaults to
             CPN's mean colour.
-        low_light_mean (float, optional): Scale what is cut out of low-light images as
-            :class:`~exlpose_mm.ScaleToMean` scales the whole frame, the paper's being 0.4. The
-            result is the same, the border's colour stays, and the rest of the frame costs nothing.
+
+    Behind a :class:`~exlpose_mm.ScaleToMean` that knows of this crop, it scales what is cut out. The result is that of
+    scaling the whole frame, the border's colour stays, and the rest of the frame costs nothing.
 
     Raises:
-        ValueError: If a margin is negative, a factor or a side not positive, or the mean not in
-            (0, 1].
-        KeyError: If there is a ``low_light_mean`` and a sample carries no ``lighting``.
+        ValueError: If a margin is negative, or a factor or a side not positive.
     """
+
+    takes_gains = True
 
     def __init__(
         self,
@@ -54,7 +54,6 @@ class CPNCrop(BaseTransform):
         scale_range: tuple[float, float] | None = None,
         max_scale: float = 1.25,
         border: Sequence[float] = (102.98, 115.95, 122.77),
-        low_light_mean: float | None = None,
     ) -> None:
         low, high = scale_range or (1.0, 1.0)
         if min(margins) < 0 or not 0 < low <= high or max_scale <= 0 or min(input_size) <= 0:
@@ -66,18 +65,15 @@ class CPNCrop(BaseTransform):
         self.growth = 1 + 2 * np.array(margins)
         self.scale_range, self.max_scale = scale_range, max_scale
         self.border = tuple(border)
-        if low_light_mean is not None and not 0 < low_light_mean <= 1:
-            raise ValueError(f'CPNCrop takes a low_light_mean in (0, 1], got {low_light_mean}')
-        self.low_light_mean = low_light_mean
 
     def transform(self, results: dict) -> dict:
         corners = self._corners(results['bbox'][0], self._draw_scale())
-        images = results['img']
+        images, gains = results['img'], results.pop('gains', {})
         if isinstance(images, list):
-            gains = self._gains(results, images)
-            results['img'] = [self._cut(image, corners, gain) for image, gain in zip(images, gains)]
+            views = views_of(results) if gains else [''] * len(images)
+            results['img'] = [self._cut(image, corners, gains.get(view)) for image, view in zip(images, views)]
         else:
-            results['img'] = self._cut(images, corners, *self._gains(results, [images]))
+            results['img'] = self._cut(images, corners, *gains.values())
         scale = (corners[1] - corners[0]).astype(np.float32)
         center = np.float32(corners.mean(axis=0))
         if results.get('keypoints') is not None:
@@ -113,18 +109,7 @@ class CPNCrop(BaseTransform):
             return 1.0
         return min(np.random.uniform(*self.scale_range), self.max_scale)
 
-    def _gains(self, results: dict, images: list[np.ndarray]) -> list[np.ndarray | None]:
-        """Factors of the channels of each image, or None."""
-        if self.low_light_mean is None:
-            return [None] * len(images)
-        names = lighting_of(results)
-        lost = results.get('lost_sums', {}).get('low_light', 0.0)
-        return [
-            gain_to_mean(image, self.low_light_mean, lost) if name == 'low_light' else None
-            for image, name in zip(images, [names] if isinstance(names, str) else names)
-        ]
-
-    def _cut(self, image: np.ndarray, corners: np.ndarray, gain: np.ndarray | None) -> np.ndarray:
+    def _cut(self, image: np.ndarray, corners: np.ndarray, gain: np.ndarray | None = None) -> np.ndarray:
         frame = np.array(image.shape[1::-1])
         inside = corners.clip(0, frame)
         (left, top), (right, bottom) = np.abs(inside - corners)

@@ -1,10 +1,9 @@
 """Pipeline transforms for one lighting or for a pair of them.
 
 A pair is ``img = [low_light, well_lit]`` with ``lighting = LIGHTINGS``. MMPose's geometric
-transforms take such a list as frames of one scene and move both alike.
+transforms take such a list as frames of one scene and move all alike. What each of a list is,
+:func:`~exlpose_mm.views.views_of` says.
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from mmcv.transforms import BaseTransform, Compose
@@ -13,16 +12,17 @@ from mmpose.registry import TRANSFORMS
 from exlpose_mm.datasets.transforms.photometry import channel_sums
 from exlpose_mm.lighting import LIGHTINGS, check_lighting
 from exlpose_mm.splits import row_of_lighting
+from exlpose_mm.views import MOMENTUM_VIEW, lighting_of, lighting_of_view, views_of
 
 
 @TRANSFORMS.register_module()
 class OnLighting(BaseTransform):
     """Apply transforms to the images of one lighting only.
 
-    On a pair, the wrapped transforms see a copy of the results with that lighting's image
-    alone; only ``img`` comes back, so they must be photometric. They run once for each such
-    image, so that a view of the momentum teacher gets the same steps. On a single image they
-    run if its lighting is this one, else nothing happens.
+    Of a list of images, the wrapped transforms see a copy of the results with that lighting's image
+    alone; only ``img`` comes back, and ``gains`` of :class:`~exlpose_mm.ScaleToMean`, so they must be photometric.
+    They run once for each such image, so that a view of the momentum teacher gets the same steps. On a single
+    image they run if its lighting is this one, else nothing happens.
 
     Args:
         lighting (str): One of :data:`~exlpose_mm.lighting.LIGHTINGS`.
@@ -39,20 +39,21 @@ class OnLighting(BaseTransform):
         self.transforms = Compose([TRANSFORMS.build(cfg) for cfg in transforms])
 
     def transform(self, results: dict) -> dict:
-        lighting = lighting_of(results)
-        if isinstance(lighting, str):
-            return self.transforms(results) if lighting == self.lighting else results
+        views = views_of(results)
+        if not isinstance(results['img'], list):
+            return self.transforms(results) if self._concerns(*views) else results
+        results.setdefault('gains', {})  # which the copies share
         results['img'] = [
-            self._apply(results, image) if self._concerns(i, name) else image
-            for i, (image, name) in enumerate(zip(results['img'], lighting))
+            self._apply(results, image, view) if self._concerns(view) else image
+            for image, view in zip(results['img'], views)
         ]
         return results
 
-    def _concerns(self, index: int, lighting: str) -> bool:
-        return lighting == self.lighting
+    def _concerns(self, view: str) -> bool:
+        return lighting_of_view(view) == self.lighting
 
-    def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
-        after = self.transforms({**results, 'img': image, 'lighting': self.lighting})['img']
+    def _apply(self, results: dict, image: np.ndarray, view: str) -> np.ndarray:
+        after = self.transforms({**results, 'img': image, 'lighting': self.lighting, 'views': (view,)})['img']
         if after.shape[:2] != image.shape[:2]:
             raise ValueError(
                 f'{type(self).__name__} takes photometric transforms, but {self.transforms} '
@@ -66,8 +67,8 @@ class AddMomentumView(BaseTransform):
     """Keep a second copy of the low-light image, for the momentum teacher.
 
     It belongs behind loading. What :class:`OnStudent` wraps later does not reach it.
-    Modified keys: ``img``, ``[low, well]`` of a pair becoming ``[low, well, low]``, and a single
-    low-light image ``[low, low]``; and ``lighting`` likewise.
+    Modified key: ``img``, ``[low, well]`` of a pair becoming ``[low, well, low]``, and a single
+    low-light image ``[low, low]``. Added key: ``views``, their names.
 
     Raises:
         ValueError: If the sample is neither.
@@ -77,8 +78,8 @@ class AddMomentumView(BaseTransform):
         lighting = lighting_of(results)
         if lighting not in (LIGHTINGS, 'low_light'):
             raise ValueError(f'AddMomentumView takes a pair or a low-light image, got the lighting {lighting!r}')
-        images, names = (results['img'], lighting) if lighting == LIGHTINGS else ([results['img']], [lighting])
-        results.update(img=[*images, images[0]], lighting=(*names, 'low_light'))
+        images = results['img'] if lighting == LIGHTINGS else [results['img']]
+        results.update(img=[*images, images[0]], views=(*views_of(results), MOMENTUM_VIEW))
         return results
 
 
@@ -99,11 +100,11 @@ class OnStudent(OnLighting):
     def __init__(self, transforms: list[dict]) -> None:
         super().__init__('low_light', transforms)
 
-    def _concerns(self, index: int, lighting: str) -> bool:
-        return index == 0
+    def _concerns(self, view: str) -> bool:
+        return view == self.lighting
 
-    def _apply(self, results: dict, image: np.ndarray) -> np.ndarray:
-        return super()._apply(results, image.copy() if results['img'][-1] is image else image)
+    def _apply(self, results: dict, image: np.ndarray, view: str) -> np.ndarray:
+        return super()._apply(results, image.copy() if results['img'][-1] is image else image, view)
 
 
 @TRANSFORMS.register_module()
@@ -164,17 +165,3 @@ def _mean_in(image: np.ndarray, box: np.ndarray, otherwise: float) -> float:
 
 def _mean(image: np.ndarray) -> float:
     return float(channel_sums(image).sum() / image.size)
-
-
-def lighting_of(results: dict) -> str | Sequence[str]:
-    """The lighting of a sample's image, or those of its images.
-
-    Raises:
-        KeyError: If it carries none.
-    """
-    if 'lighting' not in results:
-        raise KeyError(
-            f'the sample {results.get("img_path")} carries no "lighting": put TagLighting, '
-            'LoadPairedImages or SimulateLowLight before what needs it, or use ExLPoseDataset'
-        )
-    return results['lighting']

@@ -22,10 +22,10 @@ class ScaleToMean(BaseTransform):
 
     Args:
         mean (float): Wanted mean as a share of 255. Defaults to 0.4, the paper's.
-        crop (dict, optional): Config of the ``TopdownAffine`` that follows. Then only what it can
-            sample is scaled and the rest is zero, which is faster; it belongs after every step
-            that changes the person's box. See :func:`sampled_region`.
-            (:class:`~exlpose_mm.CPNCrop` scales by itself, which is faster still.)
+        crop (dict, optional): Config of the crop that follows, which is faster. Of a ``TopdownAffine`` only what it can
+            sample is scaled and the rest is zero; it belongs after every step
+            that changes the person's box. See :func:`sampled_region`. A :class:`~exlpose_mm.CPNCrop` scales what it
+            has cut out, by the factor that is in ``gains`` until then: no step may come between.
 
     Raises:
         ValueError: If ``mean`` is not in (0, 1].
@@ -43,6 +43,8 @@ class ScaleToMean(BaseTransform):
         gain = gain_to_mean(image, self.mean, results.get('lost_sums', {}).get(results.get('lighting'), 0.0))
         if self.crop is None:
             results['img'] = times(image, gain)
+        elif getattr(self.crop, 'takes_gains', False):
+            results.setdefault('gains', {})[results.get('views', (None,))[0]] = gain
         else:
             region = sampled_region(results, self.crop)
             results['img'] = np.zeros(image.shape, np.float32)

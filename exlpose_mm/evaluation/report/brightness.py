@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import rankdata
 
-from exlpose_mm.evaluation.people import People
+from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.report.frames import Frames, mean_in_box
 
 DARKEST = 0.01
@@ -78,11 +78,13 @@ class Brightness:
     problems: list[str]
 
 
-def measure(people: dict[str, People], frames: Frames, limit: int, progress: Callable | None = None) -> Brightness:
+def measure(
+    people: dict[str, PersonResults], frames: Frames, limit: int, progress: Callable | None = None
+) -> Brightness:
     """Measure people's brightness: the mean of the dark frame in the annotated box.
 
     Args:
-        people (dict[str, People]): By the result's name; a frame that several have is read once.
+        people (dict[str, PersonResults]): By the result's name; a frame that several have is read once.
         frames (Frames): Where they are.
         limit (int): Frames to read at most, spread evenly over them all.
         progress (Callable, optional): A class like :class:`mmengine.utils.ProgressBar`.

@@ -15,7 +15,7 @@ from exlpose_mm.datasets.exlpose import IMAGE_DIRS, PAIR_FILE
 from exlpose_mm.datasets.files import ImageFinder
 from exlpose_mm.datasets.transforms.darkening import darken_again
 from exlpose_mm.datasets.transforms.loading import load_image
-from exlpose_mm.evaluation.people import People
+from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.joints import COLORS
 from exlpose_mm.visualization import draw_poses, lift
 
@@ -50,17 +50,17 @@ class Frames:
         self.finder = lru_cache(maxsize=None)(_finder)
         self.load = lru_cache(maxsize=1)(_load)
 
-    def key(self, people: People, index: int) -> tuple[str, str, int]:
+    def key(self, people: PersonResults, index: int) -> tuple[str, str, int]:
         """Path, recipe of the darkness and image id: equal for people of one frame."""
         path = osp.join(self._root(people, index), str(people.image[index]))
         return path, str(people.simulated[index]), int(people.image_id[index])
 
-    def _root(self, people: People, index: int) -> str:
+    def _root(self, people: PersonResults, index: int) -> str:
         """Folder of the data set; ``''`` if the image's path is whole."""
         recorded = str(people.data_root[index])
         return recorded and (self.data_root or recorded)
 
-    def read(self, people: People, index: int) -> np.ndarray:
+    def read(self, people: PersonResults, index: int) -> np.ndarray:
         """The frame as the test saw it, (H, W, 3), uint8, BGR; not to be changed.
 
         Raises:
@@ -69,7 +69,7 @@ class Frames:
         """
         return self.load(*self.key(people, index))
 
-    def partner(self, people: People, index: int) -> np.ndarray | None:
+    def partner(self, people: PersonResults, index: int) -> np.ndarray | None:
         """The well-lit image of a dark frame; None if there is none."""
         path, recipe, _ = self.key(people, index)
         if recipe:
@@ -80,7 +80,7 @@ class Frames:
         except ValueError:  # no partner, as in ExLPose-OCN, or not on this disk
             return None
 
-    def panels(self, people: People, index: int) -> list[Panel]:
+    def panels(self, people: PersonResults, index: int) -> list[Panel]:
         """The person in the dark frame, in the lifted one with its prediction, and in the light with its labels.
 
         A frame of good light comes twice: with the prediction, and with the labels.
@@ -153,7 +153,7 @@ def _cut(
 def _panel(
     caption: str,
     panel: np.ndarray,
-    people: People,
+    people: PersonResults,
     window: tuple[int, int, int, int],
     pose: tuple[np.ndarray, np.ndarray],
 ) -> Panel:
@@ -169,7 +169,7 @@ def _panel(
     )
 
 
-def _metainfo(people: People) -> dict:
+def _metainfo(people: PersonResults) -> dict:
     """What MMPose's visualiser needs: the package's colours of left, right and middle."""
     colors = [COLORS.get(str(name).partition('_')[0], COLORS['middle']) for name in people.joints]
     return dict(

@@ -12,7 +12,7 @@ import numpy as np
 
 from exlpose_mm.compat.extras import Extra
 from exlpose_mm.evaluation.comparison import Comparison, parse_source, read_results, signed
-from exlpose_mm.evaluation.people import People
+from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.report import figures
 from exlpose_mm.evaluation.report.brightness import Bins, Brightness, bins_of, correlations, measure
 from exlpose_mm.evaluation.report.frames import PANEL, Frames, mean_in_box
@@ -182,7 +182,7 @@ def _joined(paths: Sequence[str]) -> Losses:
     return next((log for log in logs if log.curves), logs[0])
 
 
-def _joints(people: dict[str, People]) -> dict:
+def _joints(people: dict[str, PersonResults]) -> dict:
     tables = {name: _joint_table(own) for name, own in people.items()}
     every = [
         value for table in tables.values() for row in table['rows'].values() for value in row if np.isfinite(value)
@@ -190,7 +190,7 @@ def _joints(people: dict[str, People]) -> dict:
     return dict(tables=tables, largest=max(every, default=0.0) or 1.0)
 
 
-def _joint_table(people: People) -> dict:
+def _joint_table(people: PersonResults) -> dict:
     """Median error of each joint, and of all, in each split."""
     splits = ordered(map(str, people.split))
     errors = [people.errors[people.split == split] for split in splits]
@@ -203,7 +203,7 @@ def _median(values: np.ndarray) -> float:
     return float(np.median(known)) if known.size else float('nan')
 
 
-def _brightness(people: dict[str, People], numbers: dict[str, int], measured: Brightness) -> dict:
+def _brightness(people: dict[str, PersonResults], numbers: dict[str, int], measured: Brightness) -> dict:
     bins: dict[str, Bins] = {}
     ranks: dict[str, dict[str, float]] = {}
     for name, own in people.items():
@@ -223,7 +223,7 @@ def _brightness(people: dict[str, People], numbers: dict[str, int], measured: Br
     )
 
 
-def _failures(people: People, frames: Frames, count: int) -> list[dict]:
+def _failures(people: PersonResults, frames: Frames, count: int) -> list[dict]:
     """The people of lowest OKS, the worst first; one that was tested in several darknesses once."""
     dark = np.flatnonzero(people.lighting == 'low_light')
     pool = dark if len(dark) else np.arange(len(people))
@@ -235,7 +235,7 @@ def _failures(people: People, frames: Frames, count: int) -> list[dict]:
     return [_failure(people, index, frames) for index in chosen.values()]
 
 
-def _failure(people: People, index: int, frames: Frames) -> dict:
+def _failure(people: PersonResults, index: int, frames: Frames) -> dict:
     errors = people.errors[index]
     worst = int(np.nanargmax(errors))
     entry = dict(

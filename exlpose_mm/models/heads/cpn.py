@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule
 from mmengine.structures import PixelData
-from mmpose.models.backbones.resnet import Bottleneck
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.models.utils.tta import flip_heatmaps
 from mmpose.registry import KEYPOINT_CODECS, MODELS
 from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions
 from torch import Tensor, nn
 
-from exlpose_mm.codecs import PEAK
+from exlpose_mm.codecs import PEAK, CPNHeatmap
 from exlpose_mm.models.distillation import HeatmapOutput
+from exlpose_mm.models.heads.cpn_networks import GlobalNet, RefineNet
+from exlpose_mm.models.targets import CPNTargets
 
 
 @MODELS.register_module()
@@ -65,102 +64,6 @@ class OHKMMSELoss(nn.Module):
         return hardest.mean() * self.loss_weight
 
 
-def _conv(in_channels: int, out_channels: int, kernel_size: int) -> nn.Conv2d:
-    """A convolution that keeps the size; CPN's have no bias."""
-    return nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
-
-
-def _norm(norm_cfg: ConfigType, channels: int) -> nn.Module:
-    return build_norm_layer(norm_cfg, channels)[1]
-
-
-def _upsample(**kwargs) -> nn.Upsample:
-    return nn.Upsample(mode='bilinear', align_corners=True, **kwargs)
-
-
-class GlobalNet(BaseModule):
-    """Feature pyramid with one prediction per level (CPN, section 3.2).
-
-    Args:
-        in_channels (Sequence[int]): Channels of the feature maps, coarse to
-            fine.
-        channels (int): Channels of the pyramid.
-        out_channels (int): Joints K.
-        out_size (tuple[int, int]): Size (H, W) of the predicted maps.
-        norm_cfg (dict): Config of the norm layers.
-    """
-
-    def __init__(
-        self,
-        in_channels: Sequence[int],
-        channels: int,
-        out_channels: int,
-        out_size: tuple[int, int],
-        norm_cfg: ConfigType,
-    ) -> None:
-        super().__init__(init_cfg=dict(type='Kaiming', layer='Conv2d'))
-        self.laterals = nn.ModuleList(
-            nn.Sequential(_conv(c, channels, 1), _norm(norm_cfg, channels), nn.ReLU(inplace=True)) for c in in_channels
-        )
-        self.upsamples = nn.ModuleList(
-            nn.Sequential(_upsample(scale_factor=2), _conv(channels, channels, 1), _norm(norm_cfg, channels))
-            for _ in in_channels[1:]
-        )
-        self.predict = nn.ModuleList(
-            nn.Sequential(
-                _conv(channels, channels, 1),
-                _norm(norm_cfg, channels),
-                nn.ReLU(inplace=True),
-                _conv(channels, out_channels, 3),
-                _upsample(size=out_size),
-                _norm(norm_cfg, out_channels),
-            )
-            for _ in in_channels
-        )
-
-    def forward(self, feats: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the pyramid's features and maps, both coarse to fine."""
-        features = [self.laterals[0](feats[0])]
-        for feat, lateral, upsample in zip(feats[1:], self.laterals[1:], self.upsamples):
-            features.append(lateral(feat) + upsample(features[-1]))
-        return features, [p(f) for p, f in zip(self.predict, features)]
-
-
-class RefineNet(BaseModule):
-    """Joins the levels of GlobalNet to one prediction (CPN, section 3.2).
-
-    Args:
-        num_levels (int): Levels L of GlobalNet; level i, from the coarsest,
-            passes L - 1 - i bottlenecks.
-        channels (int): Channels of each level and of the last bottleneck.
-        out_channels (int): Joints K.
-        out_size (tuple[int, int]): Size (H, W) of the predicted map.
-        norm_cfg (dict): Config of the norm layers.
-    """
-
-    def __init__(
-        self, num_levels: int, channels: int, out_channels: int, out_size: tuple[int, int], norm_cfg: ConfigType
-    ) -> None:
-        super().__init__()
-
-        def bottleneck(in_channels):
-            shortcut = nn.Sequential(_conv(in_channels, channels, 1), _norm(norm_cfg, channels))
-            return Bottleneck(in_channels, channels, expansion=2, downsample=shortcut, norm_cfg=norm_cfg)
-
-        self.cascade = nn.ModuleList(
-            nn.Sequential(*(bottleneck(channels) for _ in range(depth)), _upsample(size=out_size))
-            for depth in reversed(range(num_levels))
-        )
-        self.final_predict = nn.Sequential(
-            bottleneck(num_levels * channels), _conv(channels, out_channels, 3), _norm(norm_cfg, out_channels)
-        )
-
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Map GlobalNet's features, coarse to fine, to the refined map."""
-        levels = [stage(f) for stage, f in zip(self.cascade, features)]
-        return self.final_predict(torch.cat(levels, dim=1))
-
-
 @MODELS.register_module()
 class CPNHead(BaseHead):
     """GlobalNet and RefineNet of `CPN`_, the head of ExLPose.
@@ -195,7 +98,8 @@ class CPNHead(BaseHead):
             and the targets. Defaults to half the mean squared error.
         refine_loss (dict): Loss of the refined map, called with the map, the
             target and the weights (B, K). Defaults to :class:`OHKMMSELoss`.
-        decoder (dict, optional): The codec that decodes the refined map.
+        decoder (dict, optional): The codec that decodes the refined map. If the targets' codec leaves drawing
+            to the head (``CPNHeatmap(draw=False)``), it draws with this one's kernels.
         init_cfg (dict, optional): Initialization of the whole head.
 
     Raises:
@@ -227,6 +131,7 @@ class CPNHead(BaseHead):
         self.heatmap_size = tuple(heatmap_size)
         self.decoder = KEYPOINT_CODECS.build(decoder) if decoder else None
         self._check_decoder()
+        self.draw_targets = CPNTargets(self.decoder) if isinstance(self.decoder, CPNHeatmap) else None
 
         out_size = self.heatmap_size[::-1]
         self.global_net = GlobalNet(self.in_channels[::-1], channels, out_channels, out_size, norm_cfg)
@@ -310,7 +215,7 @@ class CPNHead(BaseHead):
         Args:
             feats (Sequence[Tensor]): L feature maps, finest first.
             batch_data_samples (list[PoseDataSample]): B samples with the
-                targets of :class:`CPNHeatmap`.
+                targets of :class:`CPNHeatmap`; drawn here if that left it to this head.
             train_cfg (dict): ``compute_acc=False`` leaves ``acc_pose`` out.
 
         Returns:
@@ -318,10 +223,11 @@ class CPNHead(BaseHead):
             of the refined map's maxima (0.05 of the map's size).
 
         Raises:
-            ValueError: If the samples have another number of targets.
+            ValueError: If the samples have another number of targets, or have to be drawn and the head has no
+                ``CPNHeatmap`` for decoder.
         """
         maps = [m.float() for m in self.forward(feats)]
-        targets = [torch.stack(level) for level in zip(*(d.gt_fields.heatmaps for d in batch_data_samples))]
+        targets = self._targets(batch_data_samples)
         if len(targets) != len(maps):
             raise ValueError(
                 f'CPNHead predicts {len(maps)} maps per joint, got targets '
@@ -336,6 +242,15 @@ class CPNHead(BaseHead):
         if train_cfg.get('compute_acc', True):
             losses['acc_pose'] = pck(maps[-1].detach(), targets[-1], weights > 0)
         return losses
+
+    def _targets(self, samples: OptSampleList) -> list[Tensor]:
+        """L + 1 maps (B, K, H, W), from the samples or drawn from their joints."""
+        labels = [sample.gt_instance_labels for sample in samples]
+        if 'keypoint_cells' not in labels[0]:
+            return [torch.stack(level) for level in zip(*(sample.gt_fields.heatmaps for sample in samples))]
+        if self.draw_targets is None:
+            raise ValueError('CPNHead draws the targets of CPNHeatmap(draw=False) by its decoder, and has none')
+        return self.draw_targets([label.keypoint_cells for label in labels])
 
 
 def pck(output: Tensor, target: Tensor, labelled: Tensor, threshold: float = 0.05) -> Tensor:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from exlpose_mm import CPNCrop, ScaleToMean
+from exlpose_mm import AddMomentumView, CPNCrop, OnLighting, PackPairedInputs, ScaleToMean
 
 BORDER = (102.98, 115.95, 122.77)
 
@@ -91,6 +91,12 @@ def test_a_pair_moves_alike():
     np.testing.assert_allclose(pair[0], alone, atol=1)
 
 
+def scale_and_crop(results):
+    crop = dict(type='CPNCrop', input_size=(24, 32))
+    scale = OnLighting('low_light', [dict(type='ScaleToMean', crop=crop)])
+    return CPNCrop((24, 32)).transform(scale.transform(results))
+
+
 @pytest.mark.parametrize('bbox', BOXES)
 @pytest.mark.parametrize('pair', [False, True])
 def test_low_light_is_scaled_as_the_whole_frame_would_be(bbox, pair):
@@ -100,17 +106,34 @@ def test_low_light_is_scaled_as_the_whole_frame_would_be(bbox, pair):
     scaled = ScaleToMean().transform(dict(img=dark))['img']
     before, after = ([first, bright] if pair else first for first in (dark, scaled))
     want = CPNCrop((24, 32)).transform(sample(after, bbox))['img']
-    got = CPNCrop((24, 32), low_light_mean=0.4).transform({**sample(before, bbox), **lit})['img']
+    got = scale_and_crop({**sample(before, bbox), **lit})['img']
     for ours, theirs in zip(*((got, want) if pair else ([got], [want]))):
         assert ours.dtype == theirs.dtype
         np.testing.assert_array_equal(ours, theirs)
-    well_lit = CPNCrop((24, 32), low_light_mean=0.4).transform({**sample(bright, bbox), 'lighting': 'well_lit'})
+    well_lit = scale_and_crop({**sample(bright, bbox), 'lighting': 'well_lit'})
     np.testing.assert_array_equal(well_lit['img'], CPNCrop((24, 32)).transform(sample(bright, bbox))['img'])
+
+
+def test_each_view_is_scaled_by_its_own_frame():
+    dark, bright = frame() // 32, frame(seed=1)
+    results = AddMomentumView().transform({**sample([dark, bright], BOXES[0]), 'lighting': ('low_light', 'well_lit')})
+    results['img'][2] = dark // 2
+    student, _, view = scale_and_crop(results)['img']
+    for image, got in ((dark, student), (dark // 2, view)):
+        want = CPNCrop((24, 32)).transform(sample(ScaleToMean().transform(dict(img=image))['img'], BOXES[0]))['img']
+        np.testing.assert_array_equal(got, want)
+
+
+def test_a_crop_that_does_not_follow_is_missed():
+    scale = OnLighting('low_light', [dict(type='ScaleToMean', crop=dict(type='CPNCrop', input_size=(24, 32)))])
+    results = scale.transform({**sample(frame(), BOXES[0]), 'lighting': 'low_light', 'img_path': 'a.png'})
+    with pytest.raises(ValueError, match=r'left the scaling of a\.png to a CPNCrop'):
+        PackPairedInputs().transform(results)
 
 
 def test_scaling_needs_to_know_the_lighting():
     with pytest.raises(KeyError, match='TagLighting'):
-        CPNCrop((24, 32), low_light_mean=0.4).transform(sample(frame(), BOXES[0]))
+        scale_and_crop(sample(frame(), BOXES[0]))
 
 
 def test_boxes_without_area_or_outside_of_the_frame():
@@ -120,16 +143,8 @@ def test_boxes_without_area_or_outside_of_the_frame():
 
 
 @pytest.mark.parametrize(
-    'kwargs',
-    [
-        dict(margins=(-0.1, 0)),
-        dict(max_scale=0),
-        dict(scale_range=(1.35, 0.7)),
-        dict(input_size=(0, 4)),
-        dict(low_light_mean=0),
-        dict(low_light_mean=102),
-    ],
+    'kwargs', [dict(margins=(-0.1, 0)), dict(max_scale=0), dict(scale_range=(1.35, 0.7)), dict(input_size=(0, 4))]
 )
 def test_values_without_meaning(kwargs):
-    with pytest.raises(ValueError, match='CPNCrop (needs|takes)'):
+    with pytest.raises(ValueError, match='CPNCrop needs'):
         CPNCrop(**{'input_size': (48, 64), **kwargs})

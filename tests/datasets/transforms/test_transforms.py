@@ -127,11 +127,9 @@ class TestMomentumView:
             'well_lit': [True, False, True],
             MOMENTUM_VIEW: [False, True, True],
         }
-        assert [sample.lighting for sample in batch['data_samples']] == [
-            'well_lit',
-            ('low_light', 'low_light'),
-            (*LIGHTINGS, 'low_light'),
-        ]
+        assert [sample.lighting for sample in batch['data_samples']] == ['well_lit', 'low_light', LIGHTINGS]
+        views = [sample.get('views') for sample in batch['data_samples']]
+        assert views == [None, ('low_light', MOMENTUM_VIEW), (*LIGHTINGS, MOMENTUM_VIEW)]
 
     def test_a_batch_of_all_kinds_is_stacked(self):
         """As a loader's worker hands it over, and as it is pinned."""
