@@ -25,6 +25,10 @@ class SplitError(ValueError):
     """A sample belongs to no row of the table, or not to the row's ground truth, as an image of another size."""
 
 
+class PredictionError(ValueError):
+    """A prediction is not of numbers."""
+
+
 @METRICS.register_module()
 class LightingCocoMetric(CocoMetric):
     """COCO keypoint AP and AR per lighting split, over unions of splits, and their means.
@@ -125,12 +129,15 @@ class LightingCocoMetric(CocoMetric):
         Raises:
             SplitError: If ``split`` is missing or unknown, or the image that was loaded (``ori_shape``) has not
                 the annotated size.
+            PredictionError: If joints or scores are not finite. COCO's tools take a similarity that is not a number
+                for a match: 100 % AP.
         """
         splits = [self._split_of(sample) for sample in data_samples]
         first = len(self.results)
         super().process(data_batch, data_samples)
         for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
             self._check_size(sample, split)
+            _check_numbers(pred, sample)
             boxes = _boxes_of(sample)
             pred.update(
                 split=split,
@@ -325,6 +332,15 @@ class LightingCocoMetric(CocoMetric):
             prefix = osp.join(osp.dirname(log_file), name)
         if prefix:
             table.write(prefix)
+
+
+def _check_numbers(pred: dict, sample: dict) -> None:
+    wrong = [name for name in ('keypoints', 'keypoint_scores') if not np.isfinite(pred[name]).all()]
+    if wrong:
+        raise PredictionError(
+            f'the predicted {" and ".join(wrong)} of {sample.get("img_path")} are not finite numbers, from which no AP '
+            'can be computed: are there such numbers among the weights, or do they leave the range of fp16?'
+        )
 
 
 def _boxes_of(sample: dict) -> str:

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, MissingFileError
-from exlpose_mm.evaluation.metric import LightingCocoMetric, SplitError
+from exlpose_mm.evaluation.metric import LightingCocoMetric, PredictionError, SplitError
 from exlpose_mm.evaluation.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -454,6 +454,24 @@ def test_image_that_the_ground_truth_does_not_know(toy):
     paths, person = toy
     with pytest.raises(SplitError, match=r"image 77 of split 'LL-N'.*toy\.json"):
         evaluate(build(paths), toy_samples(dict(person, image_id=77), [('LL-N', 0, 1.0)]))
+
+
+@pytest.mark.parametrize(
+    'keypoint, score, named',
+    [
+        (math.nan, 1.0, 'keypoints'),
+        (math.inf, 1.0, 'keypoints'),
+        (3.0, math.nan, 'keypoint_scores'),
+        (math.nan, math.nan, 'keypoints and keypoint_scores'),
+    ],
+)
+def test_predictions_that_are_not_numbers(toy, keypoint, score, named):
+    """COCO's tools count a similarity that is not a number as a match, for an AP of 100 %."""
+    paths, person = toy
+    keypoints, scores = np.zeros((14, 2)), np.ones(14)
+    keypoints[3, 1], scores[5] = keypoint, score
+    with pytest.raises(PredictionError, match=f'predicted {named} of a.png are not finite'):
+        build(paths).process([], [sample(person, 'LL-N', keypoints, scores)])
 
 
 def test_missing_ground_truth(tmp_path):
