@@ -4,19 +4,21 @@ import os.path as osp
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from mmengine.fileio import dump, load
+from mmengine.fileio import dump
 from mmengine.logging import MMLogger
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from exlpose_mm.datasets.annotations import people_of
+from exlpose_mm.datasets.annotations import people_of, read_json
 from exlpose_mm.datasets.exlpose import find_annotation
+from exlpose_mm.datasets.files import DatasetError
 from exlpose_mm.evaluation.people import People
 from exlpose_mm.evaluation.results import GROUND_TRUTH, ROW_ORDER, Matches, Results, ordered, text_table
 
@@ -70,6 +72,7 @@ class LightingCocoMetric(CocoMetric):
 
     Raises:
         MissingFileError: If a ground truth file does not exist.
+        DatasetError: If a ground truth file cannot be read, or with ``use_area`` has people without an area.
         SplitError: If a sample carries no split, one that is not in ``ann_files``, or an
             image id that its split's file does not know.
     """
@@ -111,6 +114,9 @@ class LightingCocoMetric(CocoMetric):
             split: {image['id']: (image.get('width'), image.get('height')) for image in content['images']}
             for split, content in self.ground_truths.items()
         }
+        if use_area:
+            for split, path in self.ann_files.items():
+                _check_areas(self.ground_truths[split], path)
         self.unions = {name: tuple(parts) for name, parts in unions.items()}
         self.means = {name: tuple(parts) for name, parts in means.items()}
         self.row_order = tuple(row_order)
@@ -370,13 +376,23 @@ def _mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
+def _check_areas(ground_truth: dict, path: str) -> None:
+    for person in ground_truth['annotations']:
+        area = person.get('area')
+        if person['num_keypoints'] and not (isinstance(area, Real) and 0 < area < np.inf):
+            raise DatasetError(
+                f'{path}: annotation {person["id"]} has the area {area!r}, which use_area=True takes for the scale of '
+                'the person; use_area=False takes 0.53 times the area of the box'
+            )
+
+
 def _load_ground_truth(path: str) -> dict:
     """Load an annotation file; joints are counted anew, annotations without image left out.
 
     People without joints may lack ``keypoints`` and ``bbox``, and the file ``categories``. Whatever category is people
     becomes 1, as predictions are; others are left out.
     """
-    dataset = load(path)
+    dataset = read_json(path)
     known = {image['id'] for image in dataset['images']}
     annotations = [annotation for annotation in people_of(dataset, path) if annotation['image_id'] in known]
     unlabelled = max((len(annotation.get('keypoints') or ()) for annotation in annotations), default=0) * [0]

@@ -15,6 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, MissingFileError
+from exlpose_mm.datasets.files import DatasetError
 from exlpose_mm.evaluation.metric import LightingCocoMetric, PredictionError, SplitError
 from exlpose_mm.evaluation.results import Results
 
@@ -472,6 +473,34 @@ def test_predictions_that_are_not_numbers(toy, keypoint, score, named):
     keypoints[3, 1], scores[5] = keypoint, score
     with pytest.raises(PredictionError, match=f'predicted {named} of a.png are not finite'):
         build(paths).process([], [sample(person, 'LL-N', keypoints, scores)])
+
+
+@pytest.mark.parametrize('area', [None, 0, -1.0, math.nan, 'large'])
+def test_areas_that_are_none_are_refused_if_they_are_used(toy, tmp_path, area):
+    content = json.loads(Path(toy[0]['LL-N']).read_text(encoding='utf-8'))
+    content['annotations'][0]['area'] = area
+    path = tmp_path / 'areas.json'
+    path.write_text(json.dumps(content), encoding='utf-8')
+    with pytest.raises(DatasetError, match=r'areas.json: annotation 5 has the area .*use_area=False'):
+        build(dict(WL=path), use_area=True)
+    assert evaluate(build(dict(WL=path)), toy_samples(toy[1], [('WL', 0, 1.0)]))['WL/AP'] == pytest.approx(1)
+
+
+def test_the_annotated_area_is_the_scale(toy, tmp_path):
+    content = json.loads(Path(toy[0]['LL-N']).read_text(encoding='utf-8'))
+    content['annotations'][0]['area'] = 400.0
+    path = tmp_path / 'areas.json'
+    path.write_text(json.dumps(content), encoding='utf-8')
+    result = evaluate(build(dict(WL=path), use_area=True), toy_samples(toy[1], [('WL', 3, 1.0)]))
+    oks = sum(math.exp(-(3**2 + 3**2) / (2 * 400 * (2 * sigma) ** 2)) for sigma in SIGMAS) / 14
+    assert result['WL/OKS'] == pytest.approx(oks)
+    assert result['WL/AP'] == pytest.approx(sum(oks >= step / 100 for step in range(50, 100, 5)) / 10)
+
+
+def test_ground_truth_with_a_byte_order_mark(tmp_path):
+    (tmp_path / 'bom.json').write_text('\ufeff{}', encoding='utf-8')
+    with pytest.raises(DatasetError, match='bom.json is no JSON file.*BOM'):
+        build(dict(WL=tmp_path / 'bom.json'))
 
 
 def test_missing_ground_truth(tmp_path):
