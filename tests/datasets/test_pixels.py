@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import coco_file, person_annotation
 from list_configs import shipped_configs
+from mmcv.video import VideoReader
 from mmengine.config import Config
 from mmpose.apis import MMPoseInferencer, init_model
 from mmpose.registry import DATASETS, TRANSFORMS
@@ -170,6 +171,18 @@ def test_a_stock_data_set_is_not_turned(lspet_root, monkeypatch):  # noqa: F811
     np.testing.assert_array_equal(loaded['img'], pixels)
 
 
+def test_a_stock_data_set_has_the_annotated_size(lspet_root, monkeypatch):  # noqa: F811
+    config = load('lspet/baseline-well_mobilenetv2_1xb32-8e_lspet-128x96.py', lspet_root, monkeypatch)
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    path = dataset.get_data_info(0)['img_path']
+    assert dataset.prepare_data(0)
+    height, width = cv2.imread(path).shape[:2]
+    half_size(path)
+    sizes = f'is {width // 2} x {height // 2} pixels, annotated as {width} x {height}'
+    with pytest.raises(DatasetError, match=f'{Path(path).name} {sizes}'):
+        dataset.prepare_data(0)
+
+
 @pytest.mark.parametrize('spoil', [half_size, lambda path: cv2.imwrite(str(path), image(size=(128, 96)))])
 def test_an_image_of_another_size_than_annotated(tmp_path, spoil):
     path = night(tmp_path)
@@ -235,6 +248,20 @@ def test_make_pairs_darkens_what_the_labels_mean(tmp_path):
     assert made == 1 and problems == ['1.png: is 20 x 15 pixels, annotated as 40 x 30']
     bright = cv2.imread(str(tmp_path / 'out' / 'ExLPose' / 'bright' / 'train_000000000000_bright.png'))
     np.testing.assert_array_equal(bright, pixels)
+
+
+@pytest.mark.parametrize('orientation', [2, 3, 4, 6])
+def test_make_pairs_leaves_out_a_tiff_file_that_opencv_turns(tmp_path, orientation):
+    write_source(tmp_path, count=2)
+    source = tmp_path / 'images' / '0.png'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(source).save(source.with_suffix('.tif'), exif=exif)
+    asked = settings(tmp_path)
+    annotations = Path(asked.ann_file)
+    annotations.write_text(annotations.read_text(encoding='utf-8').replace('0.png', '0.tif'), encoding='utf-8')
+    made, (problem,) = make_pairs(asked, str(tmp_path / 'out'))
+    assert made == 1 and '0.tif is a TIFF file with an orientation' in problem
 
 
 def test_the_release_check_looks_at_the_annotated_size(exlpose_root):
@@ -303,12 +330,7 @@ def test_demo_shows_a_picture_upright(tmp_path):
 @pytest.mark.parametrize('degrees', [0, 90, 180, 270])
 def test_demo_shows_a_video_upright(tmp_path, degrees):
     path = tmp_path / 'a.mp4'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10, (128, 96))
-    picture = np.zeros((96, 128, 3), np.uint8)
-    picture[:48, :64] = 255
-    for _ in range(3):
-        writer.write(picture)
-    writer.release()
+    picture = _write_video(path)
     _set_rotation(path, degrees)
     source = Source(str(path))
     wanted = np.rot90(picture, -degrees // 90)
@@ -317,6 +339,17 @@ def test_demo_shows_a_video_upright(tmp_path, degrees):
     for frame in shown:
         assert frame.image.shape == wanted.shape
         assert np.abs(frame.image.astype(int) - wanted).mean() < 12
+
+
+def _write_video(path):
+    """Three frames of this picture, which is another in each orientation."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10, (128, 96))
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[:48, :64] = 255
+    for _ in range(3):
+        writer.write(picture)
+    writer.release()
+    return picture
 
 
 def _set_rotation(path, degrees):
@@ -342,3 +375,15 @@ def test_mmpose_inferencer_shows_a_picture_upright(tmp_path):
     )
     found, wanted = (next(inferencer(source))['predictions'][0][0]['keypoints'] for source in (str(path), upright))
     np.testing.assert_allclose(found, wanted)
+
+
+@pytest.mark.parametrize('degrees', [90, 180])
+def test_mmpose_inferencer_shows_a_video_upright(tmp_path, degrees):
+    path = tmp_path / 'a.mp4'
+    picture = _write_video(path)
+    _set_rotation(path, degrees)
+    frames = list(VideoReader(str(path)))  # what the inferencer reads with
+    assert len(frames) == 3
+    wanted = np.rot90(picture, -degrees // 90)
+    for frame in frames:
+        assert frame.shape == wanted.shape and np.abs(frame.astype(int) - wanted).mean() < 12
