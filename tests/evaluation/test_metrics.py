@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, MissingFileError
 from exlpose_mm.datasets.files import DatasetError
 from exlpose_mm.evaluation.metric import LightingCocoMetric, PredictionError, SplitError
+from exlpose_mm.evaluation.people import People
 from exlpose_mm.evaluation.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -432,6 +433,87 @@ def test_people_without_joints_may_lack_box_and_joints_and_the_file_its_categori
     (tmp_path / 'bare.json').write_text(json.dumps(content), encoding='utf-8')
     lacking = dict.fromkeys(paths, tmp_path / 'bare.json')
     assert evaluate(build(lacking), toy_samples(person)) == whole
+
+
+# --- What is computed, on one person -----------------------------------------------------
+
+
+def shifted_oks(person, shift, area):
+    """Of a prediction that lies ``shift`` pixels right and below each of the labelled joints."""
+    sigmas = [sigma for sigma, v in zip(SIGMAS, person['keypoints'][2::3]) if v > 0]
+    return sum(math.exp(-2 * shift**2 / (2 * area * (2 * sigma) ** 2)) for sigma in sigmas) / len(sigmas)
+
+
+def test_oks_and_ap_of_a_person_of_whom_some_joints_are_labelled(tmp_path):
+    person = person_annotation(5, 9, (10, 10, 40, 70))
+    person['keypoints'][2::3] = [0, 1, 2, 2, 0] + 9 * [2]
+    path = tmp_path / 'person.json'
+    path.write_text(json.dumps(coco_file([(9, 'a.png', [person])])), encoding='utf-8')
+    result = evaluate(build(dict(WL=path)), toy_samples(person, [('WL', 5, 1.0)]))
+    oks = shifted_oks(person, 5, 0.53 * 40 * 70)
+    assert 0.5 < oks < 0.75
+    assert result['WL/OKS'] == pytest.approx(oks)
+    assert result['WL/AP50'] == pytest.approx(1) and result['WL/AP75'] == 0
+    assert result['WL/AP'] == pytest.approx(sum(oks >= step / 100 for step in range(50, 100, 5)) / 10)
+
+
+def test_crowds_and_people_of_one_joint(tmp_path):
+    """A crowd, which nobody found, is nobody that was missed; a person of one hidden joint is."""
+    person, crowd, hidden = (person_annotation(i, 9, (10, 10, 40, 70)) for i in (5, 6, 7))
+    crowd['iscrowd'] = 1
+    hidden['keypoints'][2::3] = [1] + 13 * [0]
+    del person['iscrowd']
+    recalls = []
+    for i, people in enumerate(([person], [person, crowd], [person, hidden])):
+        path = tmp_path / f'{i}.json'
+        path.write_text(json.dumps(coco_file([(9, 'a.png', people)])), encoding='utf-8')
+        result = evaluate(build(dict(WL=path)), toy_samples(person, [('WL', 0, 1.0)]))
+        recalls.append((result['WL/AR'], result['WL/OKS']))
+    assert recalls == [(1, 1), (1, 1), (0.5, 0.5)]
+
+
+def test_images_have_the_annotated_size(toy, tmp_path):
+    paths, person = toy
+    (loaded,) = toy_samples(person, [('LL-N', 0, 1.0)])
+    image = json.loads(Path(paths['LL-N']).read_text(encoding='utf-8'))['images'][0]
+    width, height = image['width'], image['height']
+    assert width != height
+    build(paths).process([], [dict(loaded, ori_shape=(height, width)), dict(loaded, ori_shape=(height, width, 3))])
+    said = f'a.png was loaded with {height} x {width} pixels, but .*toy.json annotates {width} x {height}'
+    with pytest.raises(SplitError, match=said):
+        build(paths).process([], [dict(loaded, ori_shape=(width, height))])
+    content = json.loads(Path(paths['LL-N']).read_text(encoding='utf-8'))
+    del content['images'][0]['width'], content['images'][0]['height']
+    (tmp_path / 'unknown.json').write_text(json.dumps(content), encoding='utf-8')
+    build({'LL-N': tmp_path / 'unknown.json'}).process([], [dict(loaded, ori_shape=(5, 5))])
+
+
+def test_the_record_of_people(toy, tmp_path):
+    paths, person = toy
+    root = tmp_path / 'data'
+    metric = build({**paths, 'WL': paths['LL-N']}, data_root=str(root), table_prefix=str(tmp_path / 'table'))
+    levels = [('LL-N', 3, 0.9), ('LL-H', 0, 0.8), ('WL', 0, 0.7)]
+    dark, drawn, bright = toy_samples(person, levels)
+    dark.update(img_path=str(root / 'dark' / 'a.png'), simulated='{"level": "hard"}')
+    drawn.update(img_path=str(tmp_path / 'elsewhere.png'), lighting='well_lit')
+    del bright['img_path']
+    metric.process([], [dark])
+    metric.process([], [drawn, bright])
+    metric.evaluate(3)
+    people = People.read(str(tmp_path / 'table.people.npz'))
+    assert people.split.tolist() == ['LL-N', 'LL-H', 'WL']
+    assert people.lighting.tolist() == ['low_light', 'well_lit', 'well_lit']
+    assert people.simulated.tolist() == ['{"level": "hard"}', '', '']
+    assert people.data_root.tolist() == [str(root), '', '']
+    assert people.image.tolist() == ['dark/a.png', str(tmp_path / 'elsewhere.png'), '']
+    assert people.image_id.tolist() == [9, 9, 9] and people.annotation_id.tolist() == [5, 5, 5]
+    np.testing.assert_array_equal(people.box, 3 * [person['bbox']])
+    labels = np.reshape(person['keypoints'], (14, 3))
+    np.testing.assert_allclose(people.labels, 3 * [labels])
+    np.testing.assert_allclose(people.keypoints, [labels[:, :2] + shift for _, shift, _ in levels])
+    np.testing.assert_allclose(people.scores, [14 * [score] for *_, score in levels])
+    np.testing.assert_allclose(people.oks, [shifted_oks(person, 3, 0.53 * 40 * 70), 1, 1])
+    assert people.joints.tolist()[:2] == ['left_shoulder', 'right_shoulder'] and len(people.links)
 
 
 # --- Errors ------------------------------------------------------------------------------
