@@ -112,6 +112,20 @@ def test_an_array_that_is_no_image(array):
         LoadLabelledImage().transform(dict(img=array))
 
 
+@pytest.mark.parametrize('mode, name', [('CMYK', 'a.jpg'), ('CMYK', 'a.tif'), ('LA', 'a.png'), ('P', 'a.png')])
+@pytest.mark.parametrize('labelled', [False, True])
+def test_files_of_other_colours(tmp_path, mode, name, labelled):
+    """Ink is not taken for light, nor an alpha channel or the numbers of a palette for colours."""
+    colours = cv2.resize(image(size=(6, 8)), (80, 60), interpolation=cv2.INTER_CUBIC)
+    picture = Image.fromarray(colours[..., ::-1]).convert('L' if mode == 'LA' else 'RGB').convert(mode)
+    if mode == 'LA':
+        picture.putalpha(Image.fromarray(image(5, size=(60, 80))[..., 0]))
+    picture.save(tmp_path / name, **(dict(quality=100) if name == 'a.jpg' else {}))
+    loaded = LoadLabelledImage().transform(dict(img_path=str(tmp_path / name), **(dict(img_id=1) if labelled else {})))
+    wanted = np.array(picture.convert('RGB'))[..., ::-1]
+    assert np.abs(loaded['img'].astype(int) - wanted).mean() < 2
+
+
 def test_sixteen_bits_are_not_read_as_black(tmp_path):
     path = str(tmp_path / 'deep.png')
     cv2.imwrite(path, image().astype(np.uint16))

@@ -472,6 +472,13 @@ def test_crowds_and_people_of_one_joint(tmp_path):
     assert recalls == [(1, 1), (1, 1), (0.5, 0.5)]
 
 
+def test_the_annotation_id_0_is_a_match(tmp_path):
+    person = person_annotation(0, 9, (10, 10, 40, 70))
+    path = tmp_path / 'person.json'
+    path.write_text(json.dumps(coco_file([(9, 'a.png', [person])])), encoding='utf-8')
+    assert evaluate(build(dict(WL=path)), toy_samples(person, [('WL', 0, 1.0)]))['WL/AP'] == pytest.approx(1)
+
+
 def test_images_have_the_annotated_size(toy, tmp_path):
     paths, person = toy
     (loaded,) = toy_samples(person, [('LL-N', 0, 1.0)])
