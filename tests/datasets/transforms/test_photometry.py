@@ -122,6 +122,12 @@ class TestSampledRegion:
         assert (columns.start, columns.stop) == (600 - 120 - 22, 600 + 120 + 22 + 1)
         assert (rows.start, rows.stop) == (450 - 160 - 22, 450 + 160 + 22 + 1)
 
+    def test_the_region_of_a_crop_that_lies_on_its_side(self):
+        rows, columns = sampled_region(placed(image(size=(900, 1200)), ((600, 450), (240, 320), 90.0)), self.crop())
+        found = [columns.start, columns.stop, rows.start, rows.stop]
+        reach = [-160 - 22, 160 + 22 + 1, -120 - 22, 120 + 22 + 1]
+        np.testing.assert_allclose(found, np.add([600, 600, 450, 450], reach), atol=1)
+
     @staticmethod
     def crop():
         return TRANSFORMS.build(AFFINE)
