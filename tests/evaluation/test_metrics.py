@@ -472,6 +472,18 @@ def test_crowds_and_people_of_one_joint(tmp_path):
     assert recalls == [(1, 1), (1, 1), (0.5, 0.5)]
 
 
+def test_people_are_category_3_beside_dogs(tmp_path):
+    person, dog = person_annotation(5, 9, (10, 10, 40, 70)), person_annotation(6, 9, (60, 10, 40, 70))
+    person['category_id'] = 3
+    content = coco_file([(9, 'a.png', [person, dog])])
+    content['categories'] = [dict(id=1, name='dog'), dict(content['categories'][0], id=3)]
+    path = tmp_path / 'animals.json'
+    path.write_text(json.dumps(content), encoding='utf-8')
+    (found,) = toy_samples(person, [('WL', 0, 1.0)])
+    result = evaluate(build(dict(WL=path)), [dict(found, category_id=3)])
+    assert (result['WL/AP'], result['WL/AR'], result['WL/OKS']) == pytest.approx((1, 1, 1))
+
+
 def test_the_annotation_id_0_is_a_match(tmp_path):
     person = person_annotation(0, 9, (10, 10, 40, 70))
     path = tmp_path / 'person.json'
