@@ -22,7 +22,7 @@ from exlpose_mm.engine.hooks.finite_loss import NonFiniteLossError
 from exlpose_mm.engine.hooks.joints import JointsError
 from exlpose_mm.engine.hooks.running import TrainingError
 from exlpose_mm.engine.variables import ConfigError, load_config, take_variables
-from exlpose_mm.evaluation.metric import SplitError
+from exlpose_mm.evaluation.metric import PredictionError, SplitError
 
 
 def count(text: str) -> int:
@@ -134,6 +134,7 @@ def run_mmpose_tool(name: str) -> None:
         ConfigError,
         JointsError,
         NonFiniteLossError,
+        PredictionError,
         SplitError,
         TrainingError,
     ) as error:

@@ -52,11 +52,20 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> dict[
     return {image['file_name']: (image['width'], image['height']) for image in content['images']}
 
 
-def _load(path: str) -> dict[str, list]:
+def read_json(path: str) -> Any:
+    """What an annotation file holds.
+
+    Raises:
+        DatasetError: If it is no JSON in UTF-8, without a byte order mark.
+    """
     try:
-        content = load(path)
+        return load(path)
     except ValueError as error:
         raise DatasetError(f'{path} is no JSON file, or not all of it: {error}; download or make it again') from error
+
+
+def _load(path: str) -> dict[str, list]:
+    content = read_json(path)
     for kind, keys in SCHEMA.items():
         entries = content.get(kind) if isinstance(content, dict) else None
         if not entries or not is_list_of(entries, dict):
@@ -95,6 +104,9 @@ def person_problem(person: dict, image: dict | None, joints: int, unlabelled: bo
     places = _numbers(keypoints, (joints, 3))
     if places is None:
         return f'has keypoints that are not numbers (x, y, v): {str(keypoints)[:60]}'
+    unknown = places[~np.isin(places[:, 2], (0, 1, 2)), 2]
+    if len(unknown):
+        return f'has a joint with v = {unknown[0]:g}; COCO knows 0 (not labelled), 1 (hidden) and 2 (visible)'
     labelled = places[places[:, 2] > 0, :2]
     if not len(labelled):
         return None
@@ -151,7 +163,7 @@ def person_category(categories: Sequence[dict], path: str) -> dict:
 def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray | None:
     """Finite numbers of a shape, or None."""
     try:
-        array = np.reshape(values, shape).astype(float)
+        array = np.reshape(values, shape)
     except (ValueError, TypeError):
         return None
-    return array if np.isfinite(array).all() else None
+    return array.astype(float) if array.dtype.kind in 'iuf' and np.isfinite(array).all() else None

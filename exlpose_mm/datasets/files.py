@@ -149,20 +149,25 @@ def check_sizes(low_light: str, well_lit: str) -> None:
 
 
 def check_annotated_size(path: str, size: tuple[int, int]) -> None:
-    """Raise :class:`DatasetError` unless an image has the annotated width and height; reads its header only.
+    """Raise :class:`DatasetError` unless an image has the annotated width and height, as :func:`check_tiff` too.
 
-    So does a TIFF file with an orientation, which OpenCV turns whatever it is asked.
+    Reads its header only.
     """
     found = image_size(path)
-    if path.lower().endswith(('.tif', '.tiff')) and is_turned(path):
-        raise DatasetError(
-            f'{path} is a TIFF file with an orientation, which OpenCV would turn, but not its labels: '
-            'write its pixels as PNG'
-        )
+    check_tiff(path)
     if found != tuple(size):
         raise DatasetError(
             f'{path} is {found[0]} x {found[1]} pixels, annotated as {size[0]} x {size[1]}: joints and '
             'boxes would lie elsewhere; take the images that the annotation file is of'
+        )
+
+
+def check_tiff(path: str) -> None:
+    """Raise :class:`DatasetError` for a TIFF file with an orientation, which OpenCV turns whatever it is asked."""
+    if path.lower().endswith(('.tif', '.tiff')) and is_turned(path):
+        raise DatasetError(
+            f'{path} is a TIFF file with an orientation, which OpenCV would turn, but not its labels: '
+            'write its pixels as PNG'
         )
 
 

@@ -4,20 +4,22 @@ import os.path as osp
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
+from numbers import Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from mmengine.fileio import dump, load
+from mmengine.fileio import dump
 from mmengine.logging import MMLogger
 from mmpose.evaluation.metrics import CocoMetric
 from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from exlpose_mm.datasets.annotations import people_of
+from exlpose_mm.datasets.annotations import people_of, read_json
 from exlpose_mm.datasets.exlpose import find_annotation
+from exlpose_mm.datasets.files import DatasetError
 from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.results import GROUND_TRUTH, MatchedDetections, Results, ordered, text_table
 from exlpose_mm.splits import MEANS, ROWS, UNIONS, lighting_of_row
@@ -25,6 +27,10 @@ from exlpose_mm.splits import MEANS, ROWS, UNIONS, lighting_of_row
 
 class SplitError(ValueError):
     """A sample belongs to no row of the table, or not to the row's ground truth, as an image of another size."""
+
+
+class PredictionError(ValueError):
+    """A prediction is not of numbers."""
 
 
 @METRICS.register_module()
@@ -68,6 +74,7 @@ class LightingCocoMetric(CocoMetric):
 
     Raises:
         MissingFileError: If a ground truth file does not exist.
+        DatasetError: If a ground truth file cannot be read, or with ``use_area`` has people without an area.
         SplitError: If a sample carries no split, one that is not in ``ann_files``, or an
             image id that its split's file does not know.
     """
@@ -110,6 +117,9 @@ class LightingCocoMetric(CocoMetric):
             split: {image['id']: (image.get('width'), image.get('height')) for image in content['images']}
             for split, content in self.ground_truths.items()
         }
+        if use_area:
+            for split, path in self.ann_files.items():
+                _check_areas(self.ground_truths[split], path)
         self.unions = {name: tuple(parts) for name, parts in unions.items()}
         self.means = {name: tuple(parts) for name, parts in means.items()}
         self.row_order = tuple(row_order)
@@ -128,12 +138,15 @@ class LightingCocoMetric(CocoMetric):
         Raises:
             SplitError: If ``split`` is missing or unknown, or the image that was loaded (``ori_shape``) has not
                 the annotated size.
+            PredictionError: If joints or scores are not finite. COCO's tools take a similarity that is not a number
+                for a match: 100 % AP.
         """
         splits = [self._split_of(sample) for sample in data_samples]
         first = len(self.results)
         super().process(data_batch, data_samples)
         for (pred, _), sample, split in zip(self.results[first:], data_samples, splits):
             self._check_size(sample, split)
+            _check_numbers(pred, sample)
             boxes = _boxes_of(sample)
             pred.update(
                 split=split,
@@ -336,6 +349,15 @@ class LightingCocoMetric(CocoMetric):
             table.write(prefix)
 
 
+def _check_numbers(pred: dict, sample: dict) -> None:
+    wrong = [name for name in ('keypoints', 'keypoint_scores') if not np.isfinite(pred[name]).all()]
+    if wrong:
+        raise PredictionError(
+            f'the predicted {" and ".join(wrong)} of {sample.get("img_path")} are not finite numbers, from which no AP '
+            'can be computed: are there such numbers among the weights, or do they leave the range of fp16?'
+        )
+
+
 def _boxes_of(sample: dict) -> str:
     annotation = sample.get('raw_ann_info')
     if isinstance(sample['id'], (list, tuple)):
@@ -363,13 +385,23 @@ def _mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     }
 
 
+def _check_areas(ground_truth: dict, path: str) -> None:
+    for person in ground_truth['annotations']:
+        area = person.get('area')
+        if person['num_keypoints'] and not (isinstance(area, Real) and 0 < area < np.inf):
+            raise DatasetError(
+                f'{path}: annotation {person["id"]} has the area {area!r}, which use_area=True takes for the scale of '
+                'the person; use_area=False takes 0.53 times the area of the box'
+            )
+
+
 def _load_ground_truth(path: str) -> dict:
     """Load an annotation file; joints are counted anew, annotations without image left out.
 
     People without joints may lack ``keypoints`` and ``bbox``, and the file ``categories``. Whatever category is people
     becomes 1, as predictions are; others are left out.
     """
-    dataset = load(path)
+    dataset = read_json(path)
     known = {image['id'] for image in dataset['images']}
     annotations = [annotation for annotation in people_of(dataset, path) if annotation['image_id'] in known]
     unlabelled = max((len(annotation.get('keypoints') or ()) for annotation in annotations), default=0) * [0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import coco_file, person_annotation
 from list_configs import shipped_configs
+from mmcv.video import VideoReader
 from mmengine.config import Config
 from mmpose.apis import MMPoseInferencer, init_model
 from mmpose.registry import DATASETS, TRANSFORMS
@@ -111,6 +112,20 @@ def test_an_array_that_is_no_image(array):
         LoadLabelledImage().transform(dict(img=array))
 
 
+@pytest.mark.parametrize('mode, name', [('CMYK', 'a.jpg'), ('CMYK', 'a.tif'), ('LA', 'a.png'), ('P', 'a.png')])
+@pytest.mark.parametrize('labelled', [False, True])
+def test_files_of_other_colours(tmp_path, mode, name, labelled):
+    """Ink is not taken for light, nor an alpha channel or the numbers of a palette for colours."""
+    colours = cv2.resize(image(size=(6, 8)), (80, 60), interpolation=cv2.INTER_CUBIC)
+    picture = Image.fromarray(colours[..., ::-1]).convert('L' if mode == 'LA' else 'RGB').convert(mode)
+    if mode == 'LA':
+        picture.putalpha(Image.fromarray(image(5, size=(60, 80))[..., 0]))
+    picture.save(tmp_path / name, **(dict(quality=100) if name == 'a.jpg' else {}))
+    loaded = LoadLabelledImage().transform(dict(img_path=str(tmp_path / name), **(dict(img_id=1) if labelled else {})))
+    wanted = np.array(picture.convert('RGB'))[..., ::-1]
+    assert np.abs(loaded['img'].astype(int) - wanted).mean() < 2
+
+
 def test_sixteen_bits_are_not_read_as_black(tmp_path):
     path = str(tmp_path / 'deep.png')
     cv2.imwrite(path, image().astype(np.uint16))
@@ -168,6 +183,18 @@ def test_a_stock_data_set_is_not_turned(lspet_root, monkeypatch):  # noqa: F811
     person = dataset.get_data_info(0)
     loaded = TRANSFORMS.build(config.train_dataloader.dataset.pipeline[0]).transform(person)
     np.testing.assert_array_equal(loaded['img'], pixels)
+
+
+def test_a_stock_data_set_has_the_annotated_size(lspet_root, monkeypatch):  # noqa: F811
+    config = load('lspet/baseline-well_mobilenetv2_1xb32-8e_lspet-128x96.py', lspet_root, monkeypatch)
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    path = dataset.get_data_info(0)['img_path']
+    assert dataset.prepare_data(0)
+    height, width = cv2.imread(path).shape[:2]
+    half_size(path)
+    sizes = f'is {width // 2} x {height // 2} pixels, annotated as {width} x {height}'
+    with pytest.raises(DatasetError, match=f'{Path(path).name} {sizes}'):
+        dataset.prepare_data(0)
 
 
 @pytest.mark.parametrize('spoil', [half_size, lambda path: cv2.imwrite(str(path), image(size=(128, 96)))])
@@ -237,6 +264,20 @@ def test_make_pairs_darkens_what_the_labels_mean(tmp_path):
     np.testing.assert_array_equal(bright, pixels)
 
 
+@pytest.mark.parametrize('orientation', [2, 3, 4, 6])
+def test_make_pairs_leaves_out_a_tiff_file_that_opencv_turns(tmp_path, orientation):
+    write_source(tmp_path, count=2)
+    source = tmp_path / 'images' / '0.png'
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.open(source).save(source.with_suffix('.tif'), exif=exif)
+    asked = settings(tmp_path)
+    annotations = Path(asked.ann_file)
+    annotations.write_text(annotations.read_text(encoding='utf-8').replace('0.png', '0.tif'), encoding='utf-8')
+    made, (problem,) = make_pairs(asked, str(tmp_path / 'out'))
+    assert made == 1 and '0.tif is a TIFF file with an orientation' in problem
+
+
 def test_the_release_check_looks_at_the_annotated_size(exlpose_root):
     dark, bright = (frames(exlpose_root, word) for word in ('dark', 'bright'))
     turned, small = dark[0], dark[1]
@@ -303,12 +344,7 @@ def test_demo_shows_a_picture_upright(tmp_path):
 @pytest.mark.parametrize('degrees', [0, 90, 180, 270])
 def test_demo_shows_a_video_upright(tmp_path, degrees):
     path = tmp_path / 'a.mp4'
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10, (128, 96))
-    picture = np.zeros((96, 128, 3), np.uint8)
-    picture[:48, :64] = 255
-    for _ in range(3):
-        writer.write(picture)
-    writer.release()
+    picture = _write_video(path)
     _set_rotation(path, degrees)
     source = Source(str(path))
     wanted = np.rot90(picture, -degrees // 90)
@@ -317,6 +353,17 @@ def test_demo_shows_a_video_upright(tmp_path, degrees):
     for frame in shown:
         assert frame.image.shape == wanted.shape
         assert np.abs(frame.image.astype(int) - wanted).mean() < 12
+
+
+def _write_video(path):
+    """Three frames of this picture, which is another in each orientation."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), 10, (128, 96))
+    picture = np.zeros((96, 128, 3), np.uint8)
+    picture[:48, :64] = 255
+    for _ in range(3):
+        writer.write(picture)
+    writer.release()
+    return picture
 
 
 def _set_rotation(path, degrees):
@@ -342,3 +389,15 @@ def test_mmpose_inferencer_shows_a_picture_upright(tmp_path):
     )
     found, wanted = (next(inferencer(source))['predictions'][0][0]['keypoints'] for source in (str(path), upright))
     np.testing.assert_allclose(found, wanted)
+
+
+@pytest.mark.parametrize('degrees', [90, 180])
+def test_mmpose_inferencer_shows_a_video_upright(tmp_path, degrees):
+    path = tmp_path / 'a.mp4'
+    picture = _write_video(path)
+    _set_rotation(path, degrees)
+    frames = list(VideoReader(str(path)))  # what the inferencer reads with
+    assert len(frames) == 3
+    wanted = np.rot90(picture, -degrees // 90)
+    for frame in frames:
+        assert frame.shape == wanted.shape and np.abs(frame.astype(int) - wanted).mean() < 12

@@ -42,7 +42,7 @@ def runner(folder, epochs=2, samples=2, hooks=(WorkDirHook, LearningHook), drop_
             [dict(inputs=torch.zeros(1))] * samples, batch_size=2 if drop_last else 1, drop_last=drop_last
         ),
         train_cfg=dict(by_epoch=True, max_epochs=epochs),
-        optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        optim_wrapper=kwargs.pop('optim_wrapper', dict(optimizer=dict(type='SGD', lr=0.1))),
         param_scheduler=schedule,
         experiment_name=f'{folder}{number}{kwargs}',
         **kwargs,
@@ -84,6 +84,40 @@ class TestNothingLearned:
         logs = ''.join(path.read_text(encoding='utf-8') for path in tmp_path.rglob('*.log'))
         assert ('from iteration 19 to 22 next to nothing is learned' in logs) == said
         assert logs.count('next to nothing') == said
+
+
+class TestWhatAResumedRunTakes:
+    """mmengine puts the settings of a checkpoint in the place of the config's."""
+
+    STEPS = dict(type='MultiStepLR', milestones=[4, 6])
+
+    def said(self, folder):
+        logs = ''.join(path.read_text(encoding='utf-8') for path in folder.rglob('*.log'))
+        return [line for line in logs.splitlines() if 'of its checkpoint, not with what the config says now' in line]
+
+    def test_a_schedule_that_was_longer_or_another(self, tmp_path):
+        trained(tmp_path, 2, schedule=dict(self.STEPS))
+        done = runner(tmp_path, 8, schedule=dict(self.STEPS, milestones=[5]), resume=True)
+        done.train()
+        (line,) = self.said(tmp_path)
+        assert "MultiStepLR 1's end is 2, not 8" in line and 'Counter({4: 1, 6: 1}), not Counter({5: 1})' in line
+        assert done.optim_wrapper.get_lr()['lr'] == [0.1], 'the milestones never came'
+
+    def test_another_rate_and_decay(self, tmp_path):
+        trained(tmp_path, 2)
+        changed = dict(optimizer=dict(type='SGD', lr=0.1, weight_decay=0.5))
+        runner(tmp_path, 3, resume=True, optim_wrapper=changed).train()
+        (line,) = self.said(tmp_path)
+        assert "optimizer's weight_decay is 0, not 0.5. To train" in line
+
+    @pytest.mark.parametrize('steps', [STEPS, dict(STEPS, convert_to_iter_based=True), None])
+    def test_nothing_is_said_of_the_same(self, tmp_path, steps):
+        schedule = steps and dict(steps, end=8)
+        trained(tmp_path, 2, schedule=schedule)
+        done = runner(tmp_path, 8, schedule=schedule, resume=True)
+        done.train()
+        assert not self.said(tmp_path)
+        assert done.optim_wrapper.get_lr()['lr'] == pytest.approx([0.001 if steps else 0.1])
 
 
 class TestResume:

@@ -15,7 +15,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, MissingFileError
-from exlpose_mm.evaluation.metric import LightingCocoMetric, SplitError
+from exlpose_mm.datasets.files import DatasetError
+from exlpose_mm.evaluation.metric import LightingCocoMetric, PredictionError, SplitError
+from exlpose_mm.evaluation.people import People
 from exlpose_mm.evaluation.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -433,6 +435,106 @@ def test_people_without_joints_may_lack_box_and_joints_and_the_file_its_categori
     assert evaluate(build(lacking), toy_samples(person)) == whole
 
 
+# --- What is computed, on one person -----------------------------------------------------
+
+
+def shifted_oks(person, shift, area):
+    """Of a prediction that lies ``shift`` pixels right and below each of the labelled joints."""
+    sigmas = [sigma for sigma, v in zip(SIGMAS, person['keypoints'][2::3]) if v > 0]
+    return sum(math.exp(-2 * shift**2 / (2 * area * (2 * sigma) ** 2)) for sigma in sigmas) / len(sigmas)
+
+
+def test_oks_and_ap_of_a_person_of_whom_some_joints_are_labelled(tmp_path):
+    person = person_annotation(5, 9, (10, 10, 40, 70))
+    person['keypoints'][2::3] = [0, 1, 2, 2, 0] + 9 * [2]
+    path = tmp_path / 'person.json'
+    path.write_text(json.dumps(coco_file([(9, 'a.png', [person])])), encoding='utf-8')
+    result = evaluate(build(dict(WL=path)), toy_samples(person, [('WL', 5, 1.0)]))
+    oks = shifted_oks(person, 5, 0.53 * 40 * 70)
+    assert 0.5 < oks < 0.75
+    assert result['WL/OKS'] == pytest.approx(oks)
+    assert result['WL/AP50'] == pytest.approx(1) and result['WL/AP75'] == 0
+    assert result['WL/AP'] == pytest.approx(sum(oks >= step / 100 for step in range(50, 100, 5)) / 10)
+
+
+def test_crowds_and_people_of_one_joint(tmp_path):
+    """A crowd, which nobody found, is nobody that was missed; a person of one hidden joint is."""
+    person, crowd, hidden = (person_annotation(i, 9, (10, 10, 40, 70)) for i in (5, 6, 7))
+    crowd['iscrowd'] = 1
+    hidden['keypoints'][2::3] = [1] + 13 * [0]
+    del person['iscrowd']
+    recalls = []
+    for i, people in enumerate(([person], [person, crowd], [person, hidden])):
+        path = tmp_path / f'{i}.json'
+        path.write_text(json.dumps(coco_file([(9, 'a.png', people)])), encoding='utf-8')
+        result = evaluate(build(dict(WL=path)), toy_samples(person, [('WL', 0, 1.0)]))
+        recalls.append((result['WL/AR'], result['WL/OKS']))
+    assert recalls == [(1, 1), (1, 1), (0.5, 0.5)]
+
+
+def test_people_are_category_3_beside_dogs(tmp_path):
+    person, dog = person_annotation(5, 9, (10, 10, 40, 70)), person_annotation(6, 9, (60, 10, 40, 70))
+    person['category_id'] = 3
+    content = coco_file([(9, 'a.png', [person, dog])])
+    content['categories'] = [dict(id=1, name='dog'), dict(content['categories'][0], id=3)]
+    path = tmp_path / 'animals.json'
+    path.write_text(json.dumps(content), encoding='utf-8')
+    (found,) = toy_samples(person, [('WL', 0, 1.0)])
+    result = evaluate(build(dict(WL=path)), [dict(found, category_id=3)])
+    assert (result['WL/AP'], result['WL/AR'], result['WL/OKS']) == pytest.approx((1, 1, 1))
+
+
+def test_the_annotation_id_0_is_a_match(tmp_path):
+    person = person_annotation(0, 9, (10, 10, 40, 70))
+    path = tmp_path / 'person.json'
+    path.write_text(json.dumps(coco_file([(9, 'a.png', [person])])), encoding='utf-8')
+    assert evaluate(build(dict(WL=path)), toy_samples(person, [('WL', 0, 1.0)]))['WL/AP'] == pytest.approx(1)
+
+
+def test_images_have_the_annotated_size(toy, tmp_path):
+    paths, person = toy
+    (loaded,) = toy_samples(person, [('LL-N', 0, 1.0)])
+    image = json.loads(Path(paths['LL-N']).read_text(encoding='utf-8'))['images'][0]
+    width, height = image['width'], image['height']
+    assert width != height
+    build(paths).process([], [dict(loaded, ori_shape=(height, width)), dict(loaded, ori_shape=(height, width, 3))])
+    said = f'a.png was loaded with {height} x {width} pixels, but .*toy.json annotates {width} x {height}'
+    with pytest.raises(SplitError, match=said):
+        build(paths).process([], [dict(loaded, ori_shape=(width, height))])
+    content = json.loads(Path(paths['LL-N']).read_text(encoding='utf-8'))
+    del content['images'][0]['width'], content['images'][0]['height']
+    (tmp_path / 'unknown.json').write_text(json.dumps(content), encoding='utf-8')
+    build({'LL-N': tmp_path / 'unknown.json'}).process([], [dict(loaded, ori_shape=(5, 5))])
+
+
+def test_the_record_of_people(toy, tmp_path):
+    paths, person = toy
+    root = tmp_path / 'data'
+    metric = build({**paths, 'WL': paths['LL-N']}, data_root=str(root), table_prefix=str(tmp_path / 'table'))
+    levels = [('LL-N', 3, 0.9), ('LL-H', 0, 0.8), ('WL', 0, 0.7)]
+    dark, drawn, bright = toy_samples(person, levels)
+    dark.update(img_path=str(root / 'dark' / 'a.png'), simulated='{"level": "hard"}')
+    drawn.update(img_path=str(tmp_path / 'elsewhere.png'), lighting='well_lit')
+    del bright['img_path']
+    metric.process([], [dark])
+    metric.process([], [drawn, bright])
+    metric.evaluate(3)
+    people = People.read(str(tmp_path / 'table.people.npz'))
+    assert people.split.tolist() == ['LL-N', 'LL-H', 'WL']
+    assert people.lighting.tolist() == ['low_light', 'well_lit', 'well_lit']
+    assert people.simulated.tolist() == ['{"level": "hard"}', '', '']
+    assert people.data_root.tolist() == [str(root), '', '']
+    assert people.image.tolist() == ['dark/a.png', str(tmp_path / 'elsewhere.png'), '']
+    assert people.image_id.tolist() == [9, 9, 9] and people.annotation_id.tolist() == [5, 5, 5]
+    np.testing.assert_array_equal(people.box, 3 * [person['bbox']])
+    labels = np.reshape(person['keypoints'], (14, 3))
+    np.testing.assert_allclose(people.labels, 3 * [labels])
+    np.testing.assert_allclose(people.keypoints, [labels[:, :2] + shift for _, shift, _ in levels])
+    np.testing.assert_allclose(people.scores, [14 * [score] for *_, score in levels])
+    np.testing.assert_allclose(people.oks, [shifted_oks(person, 3, 0.53 * 40 * 70), 1, 1])
+    assert people.joints.tolist()[:2] == ['left_shoulder', 'right_shoulder'] and len(people.links)
+
+
 # --- Errors ------------------------------------------------------------------------------
 
 
@@ -454,6 +556,52 @@ def test_image_that_the_ground_truth_does_not_know(toy):
     paths, person = toy
     with pytest.raises(SplitError, match=r"image 77 of split 'LL-N'.*toy\.json"):
         evaluate(build(paths), toy_samples(dict(person, image_id=77), [('LL-N', 0, 1.0)]))
+
+
+@pytest.mark.parametrize(
+    'keypoint, score, named',
+    [
+        (math.nan, 1.0, 'keypoints'),
+        (math.inf, 1.0, 'keypoints'),
+        (3.0, math.nan, 'keypoint_scores'),
+        (math.nan, math.nan, 'keypoints and keypoint_scores'),
+    ],
+)
+def test_predictions_that_are_not_numbers(toy, keypoint, score, named):
+    """COCO's tools count a similarity that is not a number as a match, for an AP of 100 %."""
+    paths, person = toy
+    keypoints, scores = np.zeros((14, 2)), np.ones(14)
+    keypoints[3, 1], scores[5] = keypoint, score
+    with pytest.raises(PredictionError, match=f'predicted {named} of a.png are not finite'):
+        build(paths).process([], [sample(person, 'LL-N', keypoints, scores)])
+
+
+@pytest.mark.parametrize('area', [None, 0, -1.0, math.nan, 'large'])
+def test_areas_that_are_none_are_refused_if_they_are_used(toy, tmp_path, area):
+    content = json.loads(Path(toy[0]['LL-N']).read_text(encoding='utf-8'))
+    content['annotations'][0]['area'] = area
+    path = tmp_path / 'areas.json'
+    path.write_text(json.dumps(content), encoding='utf-8')
+    with pytest.raises(DatasetError, match=r'areas.json: annotation 5 has the area .*use_area=False'):
+        build(dict(WL=path), use_area=True)
+    assert evaluate(build(dict(WL=path)), toy_samples(toy[1], [('WL', 0, 1.0)]))['WL/AP'] == pytest.approx(1)
+
+
+def test_the_annotated_area_is_the_scale(toy, tmp_path):
+    content = json.loads(Path(toy[0]['LL-N']).read_text(encoding='utf-8'))
+    content['annotations'][0]['area'] = 400.0
+    path = tmp_path / 'areas.json'
+    path.write_text(json.dumps(content), encoding='utf-8')
+    result = evaluate(build(dict(WL=path), use_area=True), toy_samples(toy[1], [('WL', 3, 1.0)]))
+    oks = sum(math.exp(-(3**2 + 3**2) / (2 * 400 * (2 * sigma) ** 2)) for sigma in SIGMAS) / 14
+    assert result['WL/OKS'] == pytest.approx(oks)
+    assert result['WL/AP'] == pytest.approx(sum(oks >= step / 100 for step in range(50, 100, 5)) / 10)
+
+
+def test_ground_truth_with_a_byte_order_mark(tmp_path):
+    (tmp_path / 'bom.json').write_text('\ufeff{}', encoding='utf-8')
+    with pytest.raises(DatasetError, match='bom.json is no JSON file.*BOM'):
+        build(dict(WL=tmp_path / 'bom.json'))
 
 
 def test_missing_ground_truth(tmp_path):

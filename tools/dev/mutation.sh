@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Mutation testing: break the modules that pyproject.toml names in many small ways and see whether their tests notice.
-# Arguments are patterns of mutants ('exlpose_mm.losses.*'). Shows the survivors; docs/mutation.md explains them.
+# Arguments are patterns of mutants ('exlpose_mm.models.losses.*'). Shows the survivors; docs/mutation.md explains them.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 bash tools/setup.sh

@@ -29,7 +29,7 @@ from mmengine.utils import ProgressBar
 from exlpose_mm.camera.simulation import LEVELS, PRESETS, camera_of
 from exlpose_mm.datasets.annotations import person_category, person_problem
 from exlpose_mm.datasets.exlpose import PAIR_FILE
-from exlpose_mm.datasets.files import path_parts
+from exlpose_mm.datasets.files import check_tiff, path_parts
 from exlpose_mm.datasets.making.layout import (
     IMAGES,
     SIDES,
@@ -364,6 +364,7 @@ def _make_pair(task: dict, settings: Settings, folder: Path) -> str | None:
         if bright.exists() and dark.exists():
             return None
         image = load_image(path)
+        check_tiff(path)
         if image.shape[1::-1] != tuple(task['source_size']):
             return 'is {} x {} pixels, annotated as {} x {}'.format(*image.shape[1::-1], *task['source_size'])
         if task['size'] != task['source_size']:

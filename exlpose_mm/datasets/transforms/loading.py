@@ -2,12 +2,14 @@
 
 import os.path as osp
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import TRANSFORMS
 
-from exlpose_mm.datasets.files import image_size
+from exlpose_mm.datasets.annotations import read_json
+from exlpose_mm.datasets.files import check_annotated_size, image_size
 from exlpose_mm.lighting import LIGHTINGS
 
 
@@ -56,10 +58,14 @@ class LoadLabelledImage(LoadImage):
     ``img_id``, are not turned by the orientation in their EXIF data, as MMPose's ``LoadImage`` would. Images without
     labels, as from ``MMPoseInferencer``, are turned upright. An image that is in ``img`` already stays.
 
+    A labelled image has the annotated size, if the annotation file of its ``dataset``, which MMPose gives with a
+    sample, tells it.
+
     Args:
         **kwargs: As for :class:`mmpose.datasets.transforms.LoadImage`, without ``color_type``.
 
     Raises:
+        DatasetError: If an image of a data set has not the annotated size, or is a TIFF file that OpenCV turns.
         ImageError: If a file cannot be read or has more than 8 bits a channel, or ``img`` was not loaded for a
             data set and is not (H, W, 3) uint8.
     """
@@ -76,8 +82,25 @@ class LoadLabelledImage(LoadImage):
             return super().transform(results)
         load = self.unturned.transform if labelled else super().transform
         image = load_8_bits(results['img_path'], load)
+        if labelled:
+            check_annotated_size(results['img_path'], _annotated_size(results) or image.shape[1::-1])
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
+
+
+def _annotated_size(results: dict) -> tuple[int, int] | None:
+    """Width and height of a sample's image, if there is a file of its data set that tells them."""
+    file = str(getattr(results.get('dataset'), 'ann_file', ''))
+    size = _annotated_sizes(file).get(results['img_id']) if file.endswith('.json') else None
+    return size if size and all(size) else None
+
+
+@cache
+def _annotated_sizes(ann_file: str) -> dict[int, tuple[int | None, int | None]]:
+    """By image id; none of a file that is not COCO's. MMPose keeps nothing of it but the people."""
+    content = read_json(ann_file)
+    images = content.get('images', ()) if isinstance(content, dict) else ()
+    return {image['id']: (image.get('width'), image.get('height')) for image in images}
 
 
 def check_pixels(image: np.ndarray) -> None:

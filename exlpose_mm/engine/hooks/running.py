@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.optim import _ParamScheduler
+from mmengine.optim import OptimWrapper, _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
 from mmpose.registry import HOOKS
 from torch.utils.data import DataLoader
@@ -31,9 +31,10 @@ class TrainingError(ValueError):
 
 @HOOKS.register_module()
 class LearningHook(Hook):
-    """Refuses a training that would not make one iteration, and says when a resumed one learns no more.
+    """Refuses a training that would not make one iteration; says what a resumed one does not take from its config.
 
-    A resumed run goes on with the schedule of its checkpoint. If the run was made longer, that ends before it does.
+    A resumed run goes on with the schedule and the optimiser's settings of its checkpoint. If the run was made longer,
+    the schedule ends before it does: milestones after that never come, and a rate near 0 stays there.
 
     Raises:
         TrainingError: Before training, if there are fewer samples than a batch wants and ``drop_last``.
@@ -41,6 +42,10 @@ class LearningHook(Hook):
 
     def __init__(self) -> None:
         self._watches = False
+        self._wanted: dict = {}
+
+    def before_run(self, runner: Runner) -> None:
+        self._wanted = _rate_settings(runner)
 
     def before_train(self, runner: Runner) -> None:
         loader = runner.train_dataloader
@@ -51,6 +56,21 @@ class LearningHook(Hook):
                 'batch_size or drop_last=False'
             )
         self._watches = runner._resume
+        if runner._resume:
+            self._say_what_is_not_taken(runner)
+
+    def _say_what_is_not_taken(self, runner: Runner) -> None:
+        found, wanted = _rate_settings(runner), self._wanted
+        changed = [
+            f'{name} is {found[name]}, not {wanted[name]}'
+            for name in found
+            if name in wanted and found[name] != wanted[name]
+        ]
+        if changed:
+            runner.logger.warning(
+                'A resumed run goes on with the learning rates of its checkpoint, not with what the config says now: '
+                f'{"; ".join(changed)}. To train as it says, start anew with load_from=CHECKPOINT'
+            )
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         if not self._watches:
@@ -74,8 +94,27 @@ def _batch_size(loader: DataLoader) -> int | None:
 
 
 def _schedules(runner: Runner) -> list[_ParamScheduler]:
+    """Those that are built: in a test there is their config."""
     found = runner.param_schedulers or []
-    return sum(found.values(), []) if isinstance(found, dict) else list(found)
+    found = sum(found.values(), []) if isinstance(found, dict) else found
+    return [schedule for schedule in found if isinstance(schedule, _ParamScheduler)]
+
+
+MOVING = ('optimizer', 'last_step', 'verbose', 'lr', 'params')
+"""What a schedule or a group of parameters holds that is no setting, or changes while a training runs."""
+
+
+def _rate_settings(runner: Runner) -> dict[str, object]:
+    """Settings of the schedules and of the optimiser's first group of parameters, by their names."""
+    holders = {f'{type(schedule).__name__} {i}': vars(schedule) for i, schedule in enumerate(_schedules(runner), 1)}
+    if isinstance(runner.optim_wrapper, OptimWrapper):
+        holders['optimizer'] = runner.optim_wrapper.param_groups[0]
+    return {
+        f"{holder}'s {name}": value
+        for holder, settings in holders.items()
+        for name, value in settings.items()
+        if name not in MOVING and not name.startswith('_')
+    }
 
 
 @HOOKS.register_module()

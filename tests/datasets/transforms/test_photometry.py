@@ -7,6 +7,7 @@ from mmpose.registry import TRANSFORMS
 from test_transforms import image
 
 from exlpose_mm import AntiAlias, ScaleToMean, ThinPhotons
+from exlpose_mm.datasets.transforms.photometry import sampled_region
 
 
 class TestScaleToMean:
@@ -30,10 +31,34 @@ class TestScaleToMean:
         once = ScaleToMean().transform(dict(img=image(high=4)))['img']
         np.testing.assert_allclose(ScaleToMean().transform(dict(img=once))['img'], once, rtol=1e-5)
 
+    def test_the_type_of_the_frame_is_no_matter(self):
+        frame = image(high=4)
+        scaled = [ScaleToMean().transform(dict(img=frame.astype(kind)))['img'] for kind in (np.uint8, np.float32)]
+        np.testing.assert_allclose(*scaled, rtol=1e-6)
+
+    def test_a_channel_that_is_almost_black(self):
+        frame = np.zeros((10, 10, 3), np.uint8)
+        frame[0, :5] = 1, 2, 3  # means of 0.05, 0.1 and 0.15
+        out = ScaleToMean(0.4).transform(dict(img=frame))['img']
+        np.testing.assert_allclose(out.mean(axis=(0, 1)), 102, rtol=1e-5)
+
+    def test_pixels_that_a_crop_cache_left_out_count_for_the_mean(self):
+        frame = image(high=4)
+        whole = ScaleToMean().transform(dict(img=frame.copy()))['img']
+        kept = np.zeros_like(frame)
+        kept[5:20, 10:30] = frame[5:20, 10:30]
+        lost = (frame.astype(int) - kept).sum(axis=(0, 1))
+        cached = dict(img=kept, lighting='low_light', lost_sums=dict(low_light=lost, well_lit=1e6 * lost))
+        np.testing.assert_array_equal(ScaleToMean().transform(cached)['img'][5:20, 10:30], whole[5:20, 10:30])
+
     @pytest.mark.parametrize('mean', [0, -1, 1.5])
     def test_range(self, mean):
         with pytest.raises(ValueError, match=str(mean)):
             ScaleToMean(mean)
+
+    def test_white_is_a_mean(self):
+        out = ScaleToMean(1.0).transform(dict(img=image(high=4)))['img']
+        np.testing.assert_allclose(out.mean(axis=(0, 1)), 255, rtol=1e-5)
 
 
 BOXES = [
@@ -83,6 +108,29 @@ class TestSampledRegion:
         frame = image(1, 1, 4, size=(900, 1200))
         out = ScaleToMean(crop=AFFINE).transform(placed(frame, BOXES[0]))['img']
         assert 60 * 80 < out.any(axis=2).sum() < 2 * 60 * 80
+
+    def test_without_a_rotation_the_crop_is_upright(self):
+        frame = image(high=4, size=(900, 1200))
+        unsaid, upright = placed(frame, ((600, 450), (240, 320), 0.0)), placed(frame, ((600, 450), (240, 320), 0.0))
+        del unsaid['bbox_rotation']
+        out = [ScaleToMean(crop=AFFINE).transform(results)['img'] for results in (unsaid, upright)]
+        np.testing.assert_array_equal(*out)
+
+    def test_the_region_is_the_crop_with_two_pixels_of_the_network_around_it(self):
+        rows, columns = sampled_region(placed(image(size=(900, 1200)), ((600, 450), (240, 320), 0.0)), self.crop())
+        # Pixels of the network are 10 wide, so 20 of the frame, and 2 for bilinear sampling, on each side.
+        assert (columns.start, columns.stop) == (600 - 120 - 22, 600 + 120 + 22 + 1)
+        assert (rows.start, rows.stop) == (450 - 160 - 22, 450 + 160 + 22 + 1)
+
+    def test_the_region_of_a_crop_that_lies_on_its_side(self):
+        rows, columns = sampled_region(placed(image(size=(900, 1200)), ((600, 450), (240, 320), 90.0)), self.crop())
+        found = [columns.start, columns.stop, rows.start, rows.stop]
+        reach = [-160 - 22, 160 + 22 + 1, -120 - 22, 120 + 22 + 1]
+        np.testing.assert_allclose(found, np.add([600, 600, 450, 450], reach), atol=1)
+
+    @staticmethod
+    def crop():
+        return TRANSFORMS.build(AFFINE)
 
     @pytest.mark.parametrize('step', [ScaleToMean(crop=AFFINE), AntiAlias((24, 32))])
     def test_a_box_is_needed_first(self, step):
@@ -149,6 +197,18 @@ class TestThinPhotons:
         step = ThinPhotons(prob=0.3, person=False)
         changed = [(step.transform(dict(img=frame))['img'] != frame).any() for _ in range(300)]
         assert np.mean(changed) == pytest.approx(0.3, abs=0.08)
+
+    def test_all_photons_or_never_any_thinned(self):
+        frame = image(high=9)
+        for step in (ThinPhotons(keep=(1.0, 1.0), prob=1.0, person=False), ThinPhotons(prob=0.0, person=False)):
+            np.testing.assert_array_equal(step.transform(dict(img=frame))['img'], frame)
+
+    def test_a_part_of_the_box(self):
+        np.random.seed(0)
+        frame, box = np.full((90, 120, 3), 200, np.uint8), np.float32([[40, 30, 60, 50]])
+        out = ThinPhotons(keep=(0.5, 0.5), prob=1.0, scale=0.5).transform(dict(img=frame, bbox=box))['img']
+        thinned = np.argwhere((out < 200).all(axis=2))
+        assert thinned.min(axis=0).tolist() == [35, 45] and thinned.max(axis=0).tolist() == [44, 54]
 
     @pytest.mark.parametrize(
         'kwargs', [dict(keep=(0.0, 1.0)), dict(keep=(0.6, 0.5)), dict(keep=(0.5, 1.2)), dict(prob=1.5), dict(scale=0)]
