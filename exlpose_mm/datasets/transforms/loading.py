@@ -2,7 +2,6 @@
 
 import os.path as osp
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from mmpose.datasets.transforms import LoadImage
@@ -65,7 +64,7 @@ class LoadLabelledImage(LoadImage):
             data set and is not (H, W, 3) uint8.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs) -> None:
         super().__init__(color_type='color', **kwargs)
         self.unturned = LoadImage(color_type=UNTURNED, **kwargs)
 
@@ -105,7 +104,7 @@ class LoadPairedImages(LoadImage):
         ImageError: If an image cannot be read or the two differ in size; names the files.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, **kwargs) -> None:
         super().__init__(color_type=UNTURNED, **kwargs)
 
     def transform(self, results: dict) -> dict:
