@@ -1,5 +1,7 @@
 """Domain-adversarial training (DANN; Ganin et al., JMLR 2016) between the two lightings."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmpose.registry import MODELS
@@ -13,12 +15,12 @@ class GradientReversal(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, coefficient: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, coefficient: float) -> Tensor:
         ctx.coefficient = coefficient
         return x.view_as(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return -ctx.coefficient * grad, None
 
 

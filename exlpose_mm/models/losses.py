@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from mmpose.registry import MODELS
@@ -41,7 +42,7 @@ class StyleDistance(torch.autograd.Function):
     """How many times fewer positions than channels."""
 
     @staticmethod
-    def forward(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+    def forward(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
         channels, positions = student.shape[1:]
         ctx.cells = channels * positions
         ctx.by_positions = StyleDistance.FEWER * positions <= channels
@@ -51,14 +52,14 @@ class StyleDistance(torch.autograd.Function):
     # In both, what is multiplied once more is divided first: products of sums may leave the range of float32.
 
     @staticmethod
-    def _by_channels(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+    def _by_channels(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
         product = (student - teacher) @ (student + teacher).mT
         difference = (product + product.mT) / (2 * ctx.cells)
         ctx.save_for_backward(student, difference)
         return difference.square().sum()
 
     @staticmethod
-    def _by_positions(ctx, student: Tensor, teacher: Tensor) -> Tensor:
+    def _by_positions(ctx: Any, student: Tensor, teacher: Tensor) -> Tensor:
         p, q = student - teacher, student + teacher
         wide_p, wide_q = (x.double() if x.device.type == 'cpu' else x for x in (p, q))
         pp, pq, qq = (x.mT @ y / ctx.cells for x, y in ((wide_p, wide_p), (wide_p, wide_q), (wide_q, wide_q)))
@@ -67,7 +68,7 @@ class StyleDistance(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, upstream: Tensor):
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         scale = 4 * upstream / (len(ctx.saved_tensors[0]) * ctx.cells)
         if not ctx.by_positions:
             student, difference = ctx.saved_tensors

@@ -17,7 +17,7 @@ from pycocotools.cocoeval import COCOeval
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, MissingFileError
 from exlpose_mm.datasets.files import DatasetError
 from exlpose_mm.evaluation.metric import LightingCocoMetric, PredictionError, SplitError
-from exlpose_mm.evaluation.people import People
+from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -519,7 +519,7 @@ def test_the_record_of_people(toy, tmp_path):
     metric.process([], [dark])
     metric.process([], [drawn, bright])
     metric.evaluate(3)
-    people = People.read(str(tmp_path / 'table.people.npz'))
+    people = PersonResults.read(str(tmp_path / 'table.people.npz'))
     assert people.split.tolist() == ['LL-N', 'LL-H', 'WL']
     assert people.lighting.tolist() == ['low_light', 'well_lit', 'well_lit']
     assert people.simulated.tolist() == ['{"level": "hard"}', '', '']
