@@ -1,13 +1,7 @@
 # ResNet-50 with MMPose's heatmap head ("SimpleBaseline"), trained on both lightings at once.
 _base_ = ['baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py']
 
-codec = dict(type='MSRAHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2)
-
-train_pipeline = [
-    *_base_.train_pipeline[:-2],
-    dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPairedInputs'),
-]
+codec, train_pipeline = _base_.msra_codec, _base_.msra_pipeline
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 model = dict(

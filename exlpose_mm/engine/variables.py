@@ -34,6 +34,15 @@ class ConfigError(ValueError):
     """An option would change nothing in a config, or it is not clear what."""
 
 
+def variable(name: str, default: str) -> str:
+    """What a config takes for one of :data:`VARIABLES`: its environment variable or, without one, the default.
+
+    mmengine's own ``{{$DATA_ROOT:data}}`` puts the value into the config's text, which a path with an apostrophe or a
+    backslash would break.
+    """
+    return os.environ.get(name.upper(), default)
+
+
 def load_config(path: str, **variables: str | None) -> Config:
     """Read a config, with the data root and the backbone's checkpoint that were asked for.
 
