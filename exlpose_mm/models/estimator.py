@@ -15,6 +15,7 @@ from exlpose_mm.lighting import (
     lsbn_layers,
     tap,
 )
+from exlpose_mm.models.defaults import default_preprocessor
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
 from exlpose_mm.models.teachers import MomentumTeacher
 from exlpose_mm.models.transfer import select
@@ -28,27 +29,37 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     In training each lighting is a forward pass of its own, as in the official code: the
     shared batch norms of the head see two batches. A backbone (and neck) without LSBN (the ablation)
     sees both lightings in one batch, as in baseline-all: its batch norms must train with the
-    mixed statistics that they test with. In testing the condition of an image is its sample's
+    mixed statistics that they test with (unless ``separate_passes`` says otherwise). In testing the condition of an image is its sample's
     ``lighting``; a batch may mix them. ``mode='tensor'`` runs under low light, the condition of
     deployment.
 
     Args:
         backbone, neck, head, ...: As for
             :class:`mmpose.models.TopdownPoseEstimator`. The head is usually a
-            :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`.
+            :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`. A ``data_preprocessor`` of stock MMPose is
+            taken for that of well-lit images, see :func:`~exlpose_mm.models.defaults.default_preprocessor`.
+        separate_passes (bool, optional): Whether each lighting is a pass of its own through backbone and neck in
+            training. Without LSBN their batch norms then train with the statistics of one lighting and test with the
+            mixture. Defaults to None: if there is LSBN, which needs it.
 
     Raises:
         ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
             but does not use it everywhere or recomputes it (``with_cp``), or if a teacher taps an
-            unknown layer.
+            unknown layer, or if there is LSBN but no ``separate_passes``.
     """
 
-    def __init__(self, backbone: ConfigType, *args, **kwargs) -> None:
+    def __init__(self, backbone: ConfigType, *args, separate_passes: bool | None = None, **kwargs) -> None:
+        kwargs['data_preprocessor'] = default_preprocessor(kwargs.get('data_preprocessor'))
         super().__init__(backbone, *args, **kwargs)
+        self.separate_passes = self._has_specific_features if separate_passes is None else separate_passes
+        if self._has_specific_features and not self.separate_passes:
+            raise ValueError('LSBN2d runs under one lighting at a time: leave separate_passes=False out')
         cfgs = dict(kwargs, backbone=backbone)
         for name, part in self.network.items():
             cfg = cfgs.get(name) or {}
             self._check_norms(part, cfg.get('head', cfg))
+        if getattr(self.head, 'well_lit_teacher', None) is not None:
+            self.head.well_lit_teacher.meet(self.backbone, self.head.head)
         check_taps(self.backbone, self._taps)
         self.momentum_teacher = None
         if isinstance(self.head, DualTeacherHead) and self.head.momentum_teacher_cfg is not None:
@@ -90,7 +101,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         """
         inputs = dict(inputs)
         taught = self._ask_momentum_teacher(inputs.pop(MOMENTUM_VIEW, None), inputs.get('low_light'))
-        extract = self._extract_each if self._has_specific_features else self._extract_jointly
+        extract = self._extract_each if self.separate_passes else self._extract_jointly
         feats, taps = extract(inputs)
         return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, **taught)
 

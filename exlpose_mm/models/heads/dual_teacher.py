@@ -32,7 +32,8 @@ class DualTeacherHead(BaseHead):
 
     Args:
         head (dict): Config of the wrapped head.
-        well_lit_teacher (dict, optional): Config of :class:`~exlpose_mm.models.teachers.WellLitTeacher`.
+        well_lit_teacher (dict, optional): Config of :class:`~exlpose_mm.models.teachers.WellLitTeacher`; ``dict()``
+            takes its defaults.
         momentum_teacher (dict, optional): Config of
             :class:`~exlpose_mm.models.teachers.MomentumTeacher`, which the estimator builds, and
             beside it as ``loss`` the arguments of :class:`Distillation`.
@@ -56,7 +57,7 @@ class DualTeacherHead(BaseHead):
     ) -> None:
         super().__init__()
         self.head = MODELS.build(head)
-        self.well_lit_teacher = well_lit_teacher and WellLitTeacher(**well_lit_teacher)
+        self.well_lit_teacher = None if well_lit_teacher is None else WellLitTeacher(**well_lit_teacher)
         self.momentum_teacher_cfg, self.distillation = None, None
         if momentum_teacher is not None:
             self.momentum_teacher_cfg = dict(momentum_teacher)
