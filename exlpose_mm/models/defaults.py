@@ -52,7 +52,7 @@ def default_taps(backbone: nn.Module) -> list[str]:
     family = _family(backbone)
     if family not in TAPS:
         raise ValueError(
-            f'no taps are known for a {type(backbone).__name__}, only for {", ".join(TAPS)} and what derives from them: '
+            f'no taps are known for a {type(backbone).__name__}, only for {", ".join(TAPS)} and their subclasses: '
             "name layers whose outputs are maps (B, C, H, W), well_lit_teacher=dict(taps=['...'])"
         )
     return list(TAPS[family])

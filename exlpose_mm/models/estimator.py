@@ -29,8 +29,8 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     In training each lighting is a forward pass of its own, as in the official code: the
     shared batch norms of the head see two batches. A backbone (and neck) without LSBN (the ablation)
     sees both lightings in one batch, as in baseline-all: its batch norms must train with the
-    mixed statistics that they test with (unless ``separate_passes`` says otherwise). In testing the condition of an image is its sample's
-    ``lighting``; a batch may mix them. ``mode='tensor'`` runs under low light, the condition of
+    mixed statistics that they test with (unless ``separate_passes`` says otherwise). In testing the condition of an
+    image is its sample's ``lighting``; a batch may mix them. ``mode='tensor'`` runs under low light, the condition of
     deployment.
 
     Args:
