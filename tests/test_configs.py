@@ -60,7 +60,7 @@ def write_public_set(root: Path, files: dict[str, str], detections: str, joints:
     people = [person_annotation(i, i, (40, 10, 34, 74)) for i in (1, 2)]
     for person in people:
         person['keypoints'] += (joints - 14) * [50.0, 20.0, 2]
-        person['iscrowd'] = 0
+        person.update(iscrowd=0, area=1000.0)
     for ann_file, folder in files.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         (root / ann_file).parent.mkdir(parents=True, exist_ok=True)
