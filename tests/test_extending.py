@@ -43,7 +43,7 @@ def test_pairs_of_other_joints(exlpose_root):
     (exlpose_root / 'Annotations' / 'train.json').write_text(json.dumps(content), encoding='utf-8')
     (exlpose_root / 'pairs.txt').write_text('bright/noon.png dark/night.png\n', encoding='utf-8')
     coco = dict(from_file='configs/_base_/datasets/coco.py')
-    train, *_ = own_pairs(str(exlpose_root), 'train.json', 'train.json', metainfo=coco, pair_file='pairs.txt')
+    _, train, *_ = own_pairs(str(exlpose_root), 'train.json', 'train.json', metainfo=coco, pair_file='pairs.txt')
     dataset = DATASETS.build(dict(type='ExLPoseDataset', **train['dataset']))
     assert len(dataset) == 1 and dataset[0]['keypoints'].shape == (1, 17, 2)
     assert Path(dataset[0]['well_lit_path']).name == 'noon.png'

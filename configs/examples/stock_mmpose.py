@@ -6,5 +6,5 @@ _base_ = [
 from exlpose_mm.datasets.recipes import in_the_dark
 
 model = dict(_base_.lighting_specific, head=dict(_base_.taught, head=_base_.model.head))
-train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator = in_the_dark(_base_)
+data_root, train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator = in_the_dark(_base_)
 default_hooks = _base_.hooks

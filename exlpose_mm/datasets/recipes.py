@@ -1,7 +1,7 @@
 """The data of a config in one line: stock MMPose's in simulated darkness, or pairs of one's own.
 
-Each gives ``train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator`` for a config in text,
-which merges them into those of its base.
+Each gives ``data_root, train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator``, which a config
+in text merges into those of its base.
 """
 
 from collections.abc import Sequence
@@ -21,84 +21,85 @@ SHARED = (
 """Steps that take both images of a pair alike."""
 OF_ONE_LIGHT = ('Albumentation', 'PhotometricDistortion', 'YOLOXHSVRandomAug')
 """Steps that change colours as they are in the light; the camera's darkness takes their place."""
-ROWS = {'LL-N': 'normal', 'LL-H': 'hard', 'LL-E': 'extreme'}
+ROWS = {'LL-N': 'exlpose-normal', 'LL-H': 'exlpose-hard', 'LL-E': 'exlpose-extreme'}
+"""Row of the table to the camera's level."""
+LOAD = dict(type='LoadLabelledImage')
 NORMALISE = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')])
 
 
-Parts = tuple[dict, dict, dict, dict, dict]
+Parts = tuple[str, dict, dict, dict, dict, dict]
 
 
 def in_the_dark(config: Config, level: str | Sequence[float] = 'exlpose') -> Parts:
-    """Loaders and evaluators of a stock top-down config, with a camera that makes the dark images.
+    """The data of a stock top-down config, with a camera that makes the dark images.
 
     Training gets pairs of an image and its simulated darkness. Validation and test see the same people at each of the
-    levels ``exlpose-normal``, ``exlpose-hard`` and ``exlpose-extreme`` and well lit, and give a row of AP for each. For
-    a config in text, whose base the stock config is::
-
-        train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator = in_the_dark(_base_)
-
-    Augmentations of colour (:data:`OF_ONE_LIGHT`) are left out.
+    levels ``exlpose-normal``, ``exlpose-hard`` and ``exlpose-extreme`` and well lit, and give a row of AP for each. A
+    config in text gives ``_base_`` if the stock config is its base. Augmentations of colour (:data:`OF_ONE_LIGHT`) are
+    left out.
 
     Args:
-        config (Config): With ``train_dataloader``, ``val_dataloader`` and ``val_evaluator``.
+        config (Config): With ``train_dataloader``, ``val_dataloader`` and ``val_evaluator``; is not changed.
         level (str | Sequence[float]): Of the training, as for :class:`~exlpose_mm.SimulateLowLight`.
 
     Raises:
         ValueError: If a pipeline has a step of which it is not known whether it takes pairs; names it.
     """
-    train, val = deepcopy(config.train_dataloader.dataset), deepcopy(config.val_dataloader.dataset)
-    load = dict(type='LoadLabelledImage')
-    darken = dict(type='SimulateLowLight', level=level)
-    train.update(_delete_=True, pipeline=_paired(train.pipeline, [load, darken, NORMALISE]))
-    pipeline = _paired(val.pop('pipeline'), [load, dict(type='TagLighting'), NORMALISE])
-    rows = [[load, dict(type='SimulateLowLight', level=f'exlpose-{name}', paired=False)] for name in ROWS.values()] + [
-        [dict(type='TagLighting', lighting='well_lit')]
-    ]
-    metainfo = val.get('metainfo') or DATASETS.get(val.type).METAINFO
-    test = dict(
-        _delete_=True,
-        type='CombinedDataset',
-        metainfo=metainfo,
-        datasets=[dict(val, pipeline=row) for row in rows],
-        pipeline=pipeline,
-    )
+    people = deepcopy(config.val_dataloader.dataset)
     evaluator = dict(
         _delete_=True,
         type='LightingCocoMetric',
-        data_root=val.data_root,
-        ann_files=dict.fromkeys([*ROWS, 'WL'], val.ann_file),
+        data_root=people.data_root,
+        ann_files=dict.fromkeys([*ROWS, 'WL'], people.ann_file),
         use_area=config.val_evaluator.get('use_area', True),
     )
-    loading = dict(
+    training = dict(
         batch_sampler=dict(type='SeededBatchSampler', drop_last=True),
         collate_fn=dict(type='stack_views'),
         pin_memory=True,
-        dataset=train,
+        dataset=_darkened(deepcopy(config.train_dataloader.dataset), level),
     )
-    return loading, *_twice(dict(dataset=test)), *_twice(evaluator)
+    return people.data_root, training, *_twice(dict(dataset=_by_rows(people))), *_twice(evaluator)
+
+
+def _darkened(people: dict, level: str | Sequence[float]) -> dict:
+    loading = [LOAD, dict(type='SimulateLowLight', level=level), NORMALISE]
+    return dict(people, _delete_=True, pipeline=_paired(people['pipeline'], loading))
+
+
+def _by_rows(people: dict) -> dict:
+    """The same people once for each row of the table."""
+    darken = [[LOAD, dict(type='SimulateLowLight', level=level, paired=False)] for level in ROWS.values()]
+    return dict(
+        _delete_=True,
+        type='CombinedDataset',
+        metainfo=people.get('metainfo') or DATASETS.get(people['type']).METAINFO,
+        datasets=[dict(people, pipeline=row) for row in (*darken, [dict(type='TagLighting', lighting='well_lit')])],
+        pipeline=_paired(people['pipeline'], [LOAD, dict(type='TagLighting'), NORMALISE]),
+    )
 
 
 def own_pairs(data_root: str, train: str, val: str, metainfo: dict | None = None, **dataset) -> Parts:
-    """Loaders and evaluators of pairs, for a config whose base trains on :class:`~exlpose_mm.ExLPoseDataset`.
+    """Pairs as :class:`~exlpose_mm.ExLPoseDataset` finds them, for a config whose base trains on that class.
 
-    Images lie in ``dark/`` and ``bright/`` below the root and are paired as that class describes. Validation and test
-    give the rows LL-A, of the dark images, and WL, of their partners.
+    Validation and test give the rows LL-A, of the dark images, and WL, of their partners.
 
     Args:
-        data_root (str): The folder.
+        data_root (str): The folder, with ``dark/`` and ``bright/``.
         train (str): Annotation file of the training, of images of either lighting.
         val (str): The same of validation and test.
         metainfo (dict, optional): Of other joints than ExLPose's 14, as ``dict(from_file=...)``.
         **dataset: Further arguments of the data set, as ``pair_file``.
     """
     dataset.update(data_root=data_root, **({} if metainfo is None else dict(metainfo=metainfo)))
-    rows = [('low_light', 'LL-A'), ('well_lit', 'WL')]
+    rows = {'LL-A': 'low_light', 'WL': 'well_lit'}
     people = dict(type='ExLPoseDataset', ann_file=val, test_mode=True, **dataset)
-    test = dict(datasets=[dict(people, lighting=name, split=row) for name, row in rows])
+    test = dict(datasets=[dict(people, lighting=name, split=row) for row, name in rows.items()])
     if metainfo is not None:
         test['metainfo'] = metainfo
-    evaluator = dict(data_root=data_root, ann_files=dict(_delete_=True, **{row: val for _, row in rows}))
-    return dict(dataset=dict(ann_file=train, **dataset)), *_twice(dict(dataset=test)), *_twice(evaluator)
+    evaluator = dict(data_root=data_root, ann_files=dict(_delete_=True, **dict.fromkeys(rows, val)))
+    training = dict(dataset=dict(ann_file=train, **dataset))
+    return data_root, training, *_twice(dict(dataset=test)), *_twice(evaluator)
 
 
 def _twice(part: dict) -> tuple[dict, dict]:

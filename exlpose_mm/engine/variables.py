@@ -121,9 +121,11 @@ def _set(config: Config, name: str, value: str) -> None:
     (old,) = places
 
     def change(text: str) -> str:
+        if text == old:
+            return value
         inside = text.startswith(f'{old.rstrip("/")}/') and name == 'data_root'
         rest = text[len(old.rstrip('/')) + 1 :]
-        return os.path.join(value, rest) if inside else value if text == old else text
+        return os.path.join(value, rest) if inside else text
 
     for part in _parts(config, name):
         config[part] = _map(config[part], change)

@@ -121,7 +121,7 @@ class TestInTheDark:
     STOCK = 'mmpose::body_2d_keypoint/rtmpose/coco/rtmpose-m_8xb256-420e_coco-256x192.py'
 
     def test_keeps_what_moves_both_images_and_no_colours(self):
-        train, *_ = in_the_dark(stock_config(self.STOCK))
+        _, train, *_ = in_the_dark(stock_config(self.STOCK))
         assert [step['type'] for step in train['dataset']['pipeline']] == [
             'LoadLabelledImage',
             'SimulateLowLight',
@@ -148,7 +148,7 @@ class TestInTheDark:
         assert config.to_dict() == before
 
     def test_the_level_is_the_users(self):
-        train, *_ = in_the_dark(stock_config(self.STOCK), level=(1.0, 3.0))
+        _, train, *_ = in_the_dark(stock_config(self.STOCK), level=(1.0, 3.0))
         assert train['dataset']['pipeline'][1] == dict(type='SimulateLowLight', level=(1.0, 3.0))
 
 
@@ -173,7 +173,8 @@ def test_the_lines_that_the_page_counts(path):
 
 def test_own_pairs_of_other_joints_say_so_everywhere():
     coco = dict(from_file='configs/_base_/datasets/coco.py')
-    train, val, test, evaluator, _ = own_pairs('d', 'train.json', 'val.json', metainfo=coco, pair_file='p.txt')
+    root, train, val, test, evaluator, _ = own_pairs('d', 'train.json', 'val.json', metainfo=coco, pair_file='p.txt')
+    assert root == 'd'
     assert train['dataset'] == dict(ann_file='train.json', data_root='d', metainfo=coco, pair_file='p.txt')
     assert val == test and val['dataset']['metainfo'] == coco
     assert [(d['split'], d['lighting'], d['metainfo']) for d in val['dataset']['datasets']] == [
