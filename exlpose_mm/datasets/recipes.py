@@ -1,7 +1,7 @@
 """The data of a config in one line: stock MMPose's in simulated darkness, or pairs of one's own.
 
-Each gives ``data_root, train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator``, which a config
-in text merges into those of its base.
+Each gives ``data_root, train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator``, which a
+config in text merges into those of its base.
 """
 
 from collections.abc import Sequence
