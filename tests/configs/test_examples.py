@@ -8,7 +8,6 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS
-from test_configs import crowdpose_root  # noqa: F401
 
 from exlpose_mm.datasets.recipes import in_the_dark, own_pairs
 from exlpose_mm.engine.building import build_model
