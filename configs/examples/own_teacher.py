@@ -1,5 +1,5 @@
 # A teacher of one's own: any loss of two lists of features. Better kept in a module that `custom_imports` names.
-_base_ = ['../exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py']
+_base_ = ['../exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py']
 from mmpose.registry import MODELS
 from torch import nn
 from torch.nn.functional import mse_loss
