@@ -12,9 +12,11 @@ from mmpose.registry import DATASETS, MODELS, TRANSFORMS
 from test_estimators import model_cfg, pairs
 from test_transforms import image
 
+from exlpose_mm.datasets.recipes import own_pairs
 from exlpose_mm.lighting import lsbn_layers
 
-TEXT = (Path(__file__).resolve().parents[1] / 'docs' / 'extending.md').read_text(encoding='utf-8')
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / 'docs' / 'extending.md').read_text(encoding='utf-8')
 
 
 @pytest.fixture
@@ -32,8 +34,7 @@ def example(request):
             registry.module_dict.pop(name)
 
 
-@pytest.mark.parametrize('example', ['Your own data set'], indirect=True)
-def test_data_set(example, exlpose_root):
+def test_pairs_of_other_joints(exlpose_root):
     names = [sorted(p.name for p in (exlpose_root / 'ExLPose' / side).iterdir())[0] for side in ('dark', 'bright')]
     for side, name, new in zip(('dark', 'bright'), names, ('night.png', 'noon.png')):
         (exlpose_root / 'ExLPose' / side / name).rename(exlpose_root / 'ExLPose' / side / new)
@@ -41,7 +42,9 @@ def test_data_set(example, exlpose_root):
     content['annotations'][0]['keypoints'] += 3 * [20.0, 20.0, 2]
     (exlpose_root / 'Annotations' / 'train.json').write_text(json.dumps(content), encoding='utf-8')
     (exlpose_root / 'pairs.txt').write_text('bright/noon.png dark/night.png\n', encoding='utf-8')
-    dataset = DATASETS.build(dict(example['train_dataset'], data_root=str(exlpose_root)))
+    coco = dict(from_file='configs/_base_/datasets/coco.py')
+    _, train, *_ = own_pairs(str(exlpose_root), 'train.json', 'train.json', metainfo=coco, pair_file='pairs.txt')
+    dataset = DATASETS.build(dict(type='ExLPoseDataset', **train['dataset']))
     assert len(dataset) == 1 and dataset[0]['keypoints'].shape == (1, 17, 2)
     assert Path(dataset[0]['well_lit_path']).name == 'noon.png'
 
@@ -66,13 +69,9 @@ def test_camera(example):
     assert camera.transform(dict(img=image(high=9)))['lighting'] == ('low_light', 'well_lit')
 
 
-@pytest.mark.parametrize('example', ['Your own teacher'], indirect=True)
-def test_teacher(example):
-    cfg = model_cfg()
-    cfg['head'] = dict(cfg['head'], well_lit_teacher=example['well_lit_teacher'])
-    model = MODELS.build(cfg)
-    losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
-    assert len(losses['loss_gram']) == 2 and all(loss > 0 for loss in losses['loss_gram'])
+@pytest.mark.parametrize('name', [path.stem for path in (ROOT / 'configs' / 'examples').glob('*.py')])
+def test_the_table_knows_each_example(name):
+    assert re.search(rf'\[`{name}.py`\]\(../configs/examples/{name}.py\)', TEXT)
 
 
 @pytest.mark.parametrize('example', ["Without MMPose's runner"], indirect=True)

@@ -1,5 +1,15 @@
 # Two teachers instead of labels on the dark images, whose well-lit partners have them.
-_base_ = ['dual-teacher_mobilenetv2_1xb32-6e_dark-lspet-128x96.py']
+_base_ = ['exlpose_mobilenetv2_1xb32-6e_dark-lspet-128x96.py']
 
-train_pipeline = [*_base_.train_pipeline[:-1], dict(type='PackPairedInputs', labelled=['well_lit'])]
+model = dict(head=dict(momentum_teacher=_base_.momentum_teacher))
+default_hooks = dict(momentum_teacher=dict(type='MomentumTeacherHook'))
+
+train_pipeline = [
+    _base_.load_pair,
+    _base_.add_momentum_view,
+    _base_.thin_student,
+    *_base_.augment,
+    _base_.target,
+    dict(labelled=['well_lit'], **_base_.pack),
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -5,11 +5,8 @@ from mmengine.hub import get_config
 stock = get_config('mmpose::body_2d_keypoint/rtmpose/crowdpose/rtmpose-m_8xb64-210e_crowdpose-256x192.py')
 codec = dict(_delete_=True, **stock.codec)
 
-train_pipeline = [
-    *_base_.train_pipeline[:-2],
-    dict(type='GenerateTarget', encoder=stock.codec),
-    dict(type='PackPairedInputs'),
-]
+target = dict(type='GenerateTarget', encoder=stock.codec)
+train_pipeline = [_base_.load_pair, _base_.normalise, _base_.train_crop, target, _base_.pack]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 model = dict(

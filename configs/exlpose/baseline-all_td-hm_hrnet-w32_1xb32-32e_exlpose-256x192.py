@@ -1,11 +1,17 @@
 # HRNet-W32, the network of MMPose's own ExLPose config, trained on both lightings at once.
-_base_ = ['baseline-all_td-hm_r50_1xb32-32e_exlpose-256x192.py']
+_base_ = ['baseline-all_cpn_r50_1xb32-32e_exlpose-256x192.py']
 from mmengine.hub import get_config
 
 stock = get_config(
     'mmpose::body_2d_keypoint/topdown_heatmap/exlpose/td-hm_hrnet-w32_8xb64-210e_exlpose-256x192.py'
 ).model
+
+codec, train_pipeline = _base_.msra_codec, _base_.msra_pipeline
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+
 model = dict(
-    backbone=dict(_delete_=True, norm_cfg=dict(type='BN'), **stock.backbone), head=dict(_delete_=True, **stock.head)
+    backbone=dict(_delete_=True, norm_cfg=dict(type='BN'), **stock.backbone),
+    head=dict(_delete_=True, **stock.head),
+    test_cfg=dict(shift_heatmap=True),
 )
 del stock

@@ -83,7 +83,11 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
         'data_preprocessor': plain['model']['data_preprocessor'][name],
         'head': _without_lsbn(plain['model']['head']['head']),
     }
-    plain['default_hooks'] = {key: hook for key, hook in plain.get('default_hooks', {}).items() if key != 'checkpoint'}
+    plain['default_hooks'] = {
+        key: hook
+        for key, hook in plain.get('default_hooks', {}).items()
+        if key != 'checkpoint' and hook['type'] != 'MomentumTeacherHook'
+    }
     plain['test_dataloader'] = force_lighting(plain['test_dataloader'], name)
     return Config(plain)
 

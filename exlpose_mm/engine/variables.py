@@ -36,6 +36,15 @@ class ConfigError(ValueError):
     """An option would change nothing in a config, or it is not clear what."""
 
 
+def variable(name: str, default: str) -> str:
+    """What a config takes for one of :data:`VARIABLES`: its environment variable or, without one, the default.
+
+    mmengine's own ``{{$DATA_ROOT:data}}`` puts the value into the config's text, which a path with an apostrophe or a
+    backslash would break.
+    """
+    return os.environ.get(name.upper(), default)
+
+
 def load_config(path: str, **variables: str | None) -> Config:
     """Read a config, with the data root and the backbone's checkpoint that were asked for.
 
@@ -115,9 +124,11 @@ def _set(config: Config, name: str, value: str) -> None:
     (old,) = places
 
     def change(text: str) -> str:
+        if text == old:
+            return value
         inside = text.startswith(f'{old.rstrip("/")}/') and name == 'data_root'
         rest = text[len(old.rstrip('/')) + 1 :]
-        return os.path.join(value, rest) if inside else value if text == old else text
+        return os.path.join(value, rest) if inside else text
 
     for part in _parts(config, name):
         config[part] = _map(config[part], change)

@@ -1,5 +1,7 @@
 """The pose estimator that runs one network under two lightings."""
 
+from typing import Any
+
 import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
@@ -15,6 +17,7 @@ from exlpose_mm.lighting import (
     lsbn_layers,
     tap,
 )
+from exlpose_mm.models.defaults import default_preprocessor
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
 from exlpose_mm.models.teachers import MomentumTeacher
 from exlpose_mm.models.transfer import select
@@ -28,8 +31,8 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     In training each lighting is a forward pass of its own, as in the official code: the
     shared batch norms of the head see two batches. A backbone (and neck) without LSBN (the ablation)
     sees both lightings in one batch, as in baseline-all: its batch norms must train with the
-    mixed statistics that they test with. In testing the condition of an image is its sample's
-    ``lighting``; a batch may mix them. ``mode='tensor'`` runs under low light, the condition of
+    mixed statistics that they test with (unless ``separate_passes`` says otherwise). In testing the condition of an
+    image is its sample's ``lighting``; a batch may mix them. ``mode='tensor'`` runs under low light, the condition of
     deployment.
 
     Args:
@@ -38,7 +41,12 @@ class LightingPoseEstimator(TopdownPoseEstimator):
             :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`. Its config may have
             ``momentum_teacher``, which is the estimator's: the config of a
             :class:`~exlpose_mm.models.teachers.MomentumTeacher` of the whole network. The sigmas of its joints are
-            by default those of ``metainfo``, if the model is given one, else ExLPose's.
+            by default those of ``metainfo``, if the model is given one, else ExLPose's. A ``data_preprocessor`` of
+            stock MMPose is taken for that of well-lit images, see
+            :func:`~exlpose_mm.models.defaults.default_preprocessor`.
+        separate_passes (bool, optional): Whether each lighting is a pass of its own through backbone and neck in
+            training. Without LSBN their batch norms then train with the statistics of one lighting and test with the
+            mixture. Defaults to None: if there is LSBN, which needs it.
 
     Attributes:
         momentum_teacher (MomentumTeacher, optional): It averages, sees and teaches;
@@ -47,15 +55,29 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     Raises:
         ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
             but does not use it everywhere or recomputes it (``with_cp``), if a teacher taps an
-            unknown layer, or as the teachers.
+            unknown layer, if there is LSBN but no ``separate_passes``, or as the teachers.
     """
 
-    def __init__(self, backbone: ConfigType, neck: OptConfigType = None, head: OptConfigType = None, **kwargs) -> None:
+    def __init__(
+        self,
+        backbone: ConfigType,
+        neck: OptConfigType = None,
+        head: OptConfigType = None,
+        data_preprocessor: OptConfigType = None,
+        separate_passes: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         head, teacher = _split(head)
-        super().__init__(backbone, neck=neck, head=head, **kwargs)
+        preprocessor = default_preprocessor(data_preprocessor)
+        super().__init__(backbone, neck=neck, head=head, data_preprocessor=preprocessor, **kwargs)
+        self.separate_passes = self._has_specific_features if separate_passes is None else separate_passes
+        if self._has_specific_features and not self.separate_passes:
+            raise ValueError('LSBN2d runs under one lighting at a time: leave separate_passes=False out')
         cfgs = dict(backbone=backbone, neck=neck or {}, head=(head or {}).get('head', head or {}))
         for name, part in self.network.items():
             self._check_norms(part, cfgs[name])
+        if getattr(self.head, 'well_lit_teacher', None) is not None:
+            self.head.well_lit_teacher.meet(self.backbone, self.head.head)
         check_taps(self.backbone, self._taps)
         self.momentum_teacher = None if teacher is None else self._build_momentum_teacher(**teacher)
 
@@ -99,7 +121,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         """
         lesson = self.momentum_teacher.lesson(inputs) if self.momentum_teacher else None
         inputs = {name: images for name, images in inputs.items() if name in LIGHTINGS}
-        extract = self._extract_each if self._has_specific_features else self._extract_jointly
+        extract = self._extract_each if self.separate_passes else self._extract_jointly
         feats, taps = extract(inputs)
         return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, lesson=lesson)
 

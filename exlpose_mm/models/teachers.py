@@ -10,6 +10,7 @@ from mmpose.utils.typing import ConfigType, SampleList
 from torch import Tensor, nn
 
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
+from exlpose_mm.models.defaults import default_style_loss, default_taps
 from exlpose_mm.models.distillation import Distillation
 from exlpose_mm.views import MOMENTUM_VIEW, BatchViews
 
@@ -18,22 +19,32 @@ class WellLitTeacher(nn.Module):
     """The same network on the well-lit partner, as a teacher of features.
 
     Args:
-        taps (Sequence[str]): Backbone layers whose outputs are compared, as in
+        taps (Sequence[str], optional): Backbone layers whose outputs are compared, as in
             ``backbone.named_modules()``. The paper's are ``conv1`` (before its batch norm)
-            and ``layer1`` to ``layer4`` of a ResNet.
-        loss (dict): Config of a loss that takes two lists of features,
-            e.g. :class:`~exlpose_mm.models.losses.GramLoss`.
+            and ``layer1`` to ``layer4`` of a ResNet. Defaults to those of the backbone's family, see
+            :mod:`exlpose_mm.models.defaults`.
+        loss (dict, optional): Config of a loss that takes two lists of features. Defaults to
+            :class:`~exlpose_mm.models.losses.GramLoss` with a weight by backbone and head.
 
     Raises:
         ValueError: If ``taps`` is empty.
     """
 
-    def __init__(self, taps: Sequence[str], loss: ConfigType) -> None:
+    def __init__(self, taps: Sequence[str] | None = None, loss: ConfigType | None = None) -> None:
         super().__init__()
-        if not taps:
+        if taps is not None and not taps:
             raise ValueError('the well-lit teacher needs at least one backbone layer in `taps`')
-        self.taps = list(taps)
-        self.loss_module = MODELS.build(loss)
+        self.taps = list(taps or ())
+        self.loss_module = loss and MODELS.build(loss)
+
+    def meet(self, backbone: nn.Module, head: nn.Module) -> None:
+        """Choose what was not given by what is known of this backbone and head.
+
+        Raises:
+            ValueError: If nothing is.
+        """
+        self.taps = self.taps or default_taps(backbone)
+        self.loss_module = self.loss_module or default_style_loss(backbone, head)
 
     def loss(self, taps: dict[str, dict[str, Tensor]]) -> dict:
         """Compare what both lightings left in the taps.

@@ -270,7 +270,7 @@ def test_people_may_be_any_category(exlpose_root, tmp_path, detected):
         'ExLPose_test_LL-N.json',
         str(exlpose_root),
         test_mode=True,
-        pipeline=Config.fromfile(ROOT / 'configs' / '_base_' / 'exlpose.py').test_pipeline,
+        pipeline=Config.fromfile(ROOT / 'configs' / '_base_' / 'datasets' / 'exlpose_pairs.py').test_pipeline,
         **(dict(bbox_file=str(tmp_path / 'boxes.json')) if detected else {}),
     )
     assert len(dataset) == len(people) == 3
@@ -327,7 +327,7 @@ def test_every_split_and_lighting_reads_detections(exlpose_root, tmp_path, split
 def test_the_metric_takes_detected_people(exlpose_root, tmp_path, lighting, split):
     """Exact joints in detected boxes are AP 1; one person missed of several is less."""
     people = boxes_of(exlpose_root, split, tmp_path / 'boxes.json')
-    pipeline = Config.fromfile(ROOT / 'configs' / '_base_' / 'exlpose.py').test_pipeline
+    pipeline = Config.fromfile(ROOT / 'configs' / '_base_' / 'datasets' / 'exlpose_pairs.py').test_pipeline
     dataset = ExLPoseDataset(
         lighting,
         f'ExLPose_test_{split}.json',

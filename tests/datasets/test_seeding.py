@@ -153,7 +153,7 @@ def test_on_its_way_to_a_worker_a_batch_seeds_nothing(through, monkeypatch):
 def test_our_configs_do_so(name):
     config = Config.fromfile(Path(__file__).resolve().parents[2] / 'configs' / name)
     assert config.train_dataloader.batch_sampler == dict(type='SeededBatchSampler', drop_last=True)
-    assert 'ReseedHook' in [hook.type for hook in config.custom_hooks]
+    assert config.default_hooks.reseed.type == 'ReseedHook'
     assert config.default_hooks.checkpoint.type == 'SafeCheckpointHook'
 
 

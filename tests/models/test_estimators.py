@@ -217,6 +217,26 @@ class TestTraining:
             torch.testing.assert_close(got[key], want[key])
         assert got['backbone.bn1.num_batches_tracked'] == 1
 
+    @pytest.mark.parametrize('separate', [True, False])
+    def test_plain_norms_see_one_batch_of_a_pass(self, separate):
+        """Two passes leave the statistics of the well-lit images, which came last, with more weight; one the mean."""
+        backbone = {**model_cfg()['backbone'], 'norm_cfg': dict(type='BN')}
+        model = build(backbone=backbone, separate_passes=separate).train()
+        data = model.data_preprocessor(pairs(), True)
+        reference = copy.deepcopy(model.backbone)
+        losses = model(**data, mode='loss')
+        batches = [data['inputs'][name] for name in LIGHTINGS]
+        for batch in batches if separate else [torch.cat(batches)]:
+            reference(batch)
+        for key, want in reference.state_dict().items():
+            torch.testing.assert_close(model.backbone.state_dict()[key], want)
+        assert model.backbone.bn1.num_batches_tracked == 1 + separate
+        assert len(losses['loss_gram']) == len(TAPS)
+
+    def test_lsbn_needs_a_pass_of_each_lighting(self):
+        with pytest.raises(ValueError, match='one lighting at a time: leave separate_passes=False out'):
+            build(separate_passes=False)
+
     def test_bfloat16_autocast(self):
         # MMPose's accuracy cannot convert bfloat16 maps to numpy.
         model = build(train_cfg=dict(compute_acc=False))

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from list_configs import PAPER_METRIC, complexity, description, paper_results, shipped_configs, table_row, write_table
+from list_configs import PAPER_METRIC, complexity, description, paper_results, shipped_configs, table_row, write_tables
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmpose.registry import MODELS
@@ -13,31 +13,43 @@ from mmpose.registry import MODELS
 from exlpose_mm.engine.building import strip_init_cfg
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
-TABLE = (CONFIGS / 'README.md').read_text(encoding='utf-8')
+FOLDERS = sorted({path.parent.as_posix() for path in shipped_configs(CONFIGS)})
 METAFILE = CONFIGS / 'exlpose' / 'metafile.yml'
 SMALL = Path('lspet/exlpose_mobilenetv2_1xb32-8e_lspet-128x96.py')
 
 
-def test_the_table_lists_exactly_the_shipped_configs():
-    links = re.findall(r'^\| \[(.+?)\]\((.+?)\) \| (.+?) \|', TABLE, re.MULTILINE)
-    want = [(path.stem, path.as_posix(), description(CONFIGS / path)) for path in shipped_configs(CONFIGS)]
+def table(folder: Path) -> str:
+    return (folder / 'README.md').read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('folder', FOLDERS)
+def test_the_table_of_a_folder_lists_exactly_its_configs(folder):
+    links = re.findall(r'^\| \[(.+?)\]\((.+?)\) \| (.+?) \|', table(CONFIGS / folder), re.MULTILINE)
+    paths = [path for path in shipped_configs(CONFIGS) if path.parent.as_posix() == folder]
+    want = [(path.stem, path.name, description(CONFIGS / path)) for path in paths]
     assert links == want, 'run tools/dev/list_configs.py'
 
 
+def test_the_page_above_links_exactly_the_folders():
+    assert re.findall(r'^\* \[(.+?)\]\((.+?)/README.md\): ', table(CONFIGS), re.M) == [(f, f) for f in FOLDERS]
+
+
 def test_a_row_of_the_table_is_what_the_tool_writes():
-    assert table_row(CONFIGS, SMALL, {}) in TABLE.splitlines()
+    assert table_row(CONFIGS, SMALL, {}) in table(CONFIGS / SMALL.parent).splitlines()
 
 
-def test_the_tool_writes_a_section_for_each_folder(tmp_path, monkeypatch):
-    """The shipped table, but for the configs that are left out to be quick."""
+def test_the_tool_writes_a_page_for_each_folder(tmp_path, monkeypatch):
+    """The shipped ones, but for the configs that are left out to be quick."""
     root = tmp_path / 'configs'
     shutil.copytree(CONFIGS, root)
     few = [Path('exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py'), SMALL]
     monkeypatch.setattr('list_configs.shipped_configs', lambda root: few)
-    lines = write_table(root).read_text(encoding='utf-8').splitlines()
-    assert [line for line in lines if line.startswith('## ')] == ['## exlpose', '## lspet']
-    assert [re.search(r'\((.+?)\)', line)[1] for line in lines if line.startswith('| [')] == [str(path) for path in few]
-    assert set(lines) <= set(TABLE.splitlines())
+    assert write_tables(root) == [root / name / 'README.md' for name in ('exlpose', 'lspet', '.')]
+    for path in few:
+        lines = table(root / path.parent).splitlines()
+        assert [re.search(r'\((.+?)\)', line)[1] for line in lines if line.startswith('| [')] == [path.name]
+        assert set(lines) <= set(table(CONFIGS / path.parent).splitlines())
+    assert set(table(root).splitlines()) <= set(table(CONFIGS).splitlines())
 
 
 def test_complexity_counts_parameters_and_multiply_accumulates():
@@ -69,7 +81,7 @@ def test_the_metafile_claims_no_weights_and_no_results_of_its_own():
 
 def test_the_papers_numbers_are_in_the_table():
     for name, ap in paper_results(METAFILE).items():
-        (row,) = (line for line in TABLE.splitlines() if f'({"exlpose/" + name})' in line)
+        (row,) = (line for line in table(CONFIGS / 'exlpose').splitlines() if f'({name})' in line)
         assert row.endswith(f'| {100 * ap:.1f} |')
 
 

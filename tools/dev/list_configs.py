@@ -1,4 +1,4 @@
-"""Writes configs/README.md, the table of shipped configs; downloads nothing."""
+"""Writes README.md into configs/ and into each of its folders, with tables of the configs; downloads nothing."""
 
 import argparse
 import re
@@ -21,18 +21,37 @@ PAPER_METRIC = 'AP (paper)'
 
 HEADER = """# Configs
 
-Every shipped config, written by `tools/dev/list_configs.py`. A name reads
-`<method>_<head>_<backbone>_<GPUs>xb<pairs a batch>-<epochs>e_<data set>-<input h>x<w>`.
+Written by `tools/dev/list_configs.py`, as is the table in each folder:
+
+{folders}
+
+A name reads `<method>_<head>_<backbone>_<GPUs>xb<pairs a batch>-<epochs>e_<data set>-<input h>x<w>`. What configs share
+lies in [`_base_`](_base_), in named parts: data sets with the steps of their pipelines, models, schedules, and the
+runtime with its hooks. A config is the difference to its base, at most three files up.
 
 * Parameters include both copies of LSBN, a discriminator and the momentum teacher's average, if there is one.
 * GFLOPs are 10^9 multiply-accumulates of one forward pass of one crop; a flip test takes two.
 * AP is the paper's own on LL-A with annotated boxes, in percent, as a later paper quotes it. It
   was not measured with this code, for which no weights are published.
+"""
+FOLDERS = {
+    'coco': """Models of MMPose's zoo, which learned in the light, adapted to the dark: COCO in a camera's darkness.""",
+    'dark-lspet': """Real photographs of 14 joints in the darkness of a calibrated camera: what results are measured on.
+
+`tools/make_pairs.py` writes the pairs. See [results](../../docs/results.md) and
+[two teachers](../../docs/two_teachers.md).""",
+    'demo': """Drawn people, in minutes, on a CPU: `bash tools/demo.sh`.""",
+    'examples': """What to copy for something of one's own, each at most 20 lines.
+
+[Extending](../../docs/extending.md) says more.""",
+    'exlpose': """The paper's data set and models, its baselines and ablations, and other heads and backbones.
 
 For comparison: MMPose's model zoo gives 40.1 AP on LL-A for its own HRNet-W32 config, which is
 trained on low-light images only, for 210 epochs and with stronger augmentation than the
-`td-hm_hrnet-w32` configs here. Those take its network, and all else from this folder.
-"""
+`td-hm_hrnet-w32` configs here. Those take its network, and all else from this folder.""",
+    'lspet': """Real photographs of 14 joints in simulated darkness that is drawn anew in each epoch.""",
+}
+"""Folder to what its README says above the table."""
 COLUMNS = '| config | what it is | parameters (M) | GFLOPs | LL-A AP (paper) |\n|---|---|--:|--:|--:|'
 
 
@@ -76,7 +95,7 @@ def paper_results(metafile: Path) -> dict[str, float]:
 
 
 def table_row(root: Path, path: Path, results: dict[str, float]) -> str:
-    """One line of the table.
+    """One line of its folder's table.
 
     Args:
         root (Path): The folder of all configs.
@@ -86,21 +105,28 @@ def table_row(root: Path, path: Path, results: dict[str, float]) -> str:
     parameters, flops = complexity(root / path)
     result = f'{100 * results[path.name]:.1f}' if path.name in results else ''
     return (
-        f'| [{path.stem}]({path.as_posix()}) | {description(root / path)} '
+        f'| [{path.stem}]({path.name}) | {description(root / path)} '
         f'| {parameters / 1e6:.2f} | {flops / 1e9:.2f} | {result} |'
     )
 
 
-def write_table(root: Path) -> Path:
-    """Write ``README.md`` into the folder of all configs and return its path."""
+def write_tables(root: Path) -> list[Path]:
+    """Write ``README.md`` into the folder of all configs and into each below it; return their paths.
+
+    Raises:
+        KeyError: If :data:`FOLDERS` says nothing of a folder.
+    """
     results = paper_results(root / 'exlpose' / 'metafile.yml')
-    sections = [HEADER]
-    for folder, paths in groupby(shipped_configs(root), key=lambda path: path.parent):
+    texts, links = {}, []
+    for folder, paths in groupby(shipped_configs(root), key=lambda path: path.parent.as_posix()):
         rows = [table_row(root, path, results) for path in paths]
-        sections.append('\n'.join([f'## {folder}\n', COLUMNS, *rows]) + '\n')
-    readme = root / 'README.md'
-    readme.write_text('\n'.join(sections), encoding='utf-8')
-    return readme
+        texts[folder] = '\n'.join([f'# {folder}\n', FOLDERS[folder] + '\n', COLUMNS, *rows]) + '\n'
+        first, *_ = FOLDERS[folder].splitlines()
+        links.append(f'* [{folder}]({folder}/README.md): {first}')
+    texts['.'] = HEADER.format(folders='\n'.join(links))
+    for folder, text in texts.items():
+        (root / folder / 'README.md').write_text(text, encoding='utf-8')
+    return [root / folder / 'README.md' for folder in texts]
 
 
 def main() -> None:
@@ -111,7 +137,8 @@ def main() -> None:
     args = parser.parse_args()
     register_all_modules()
     MMLogger.get_current_instance().setLevel('ERROR')  # the losses, which a forward pass leaves out
-    print(f'wrote {write_table(args.configs)}')
+    for path in write_tables(args.configs):
+        print(f'wrote {path}')
 
 
 if __name__ == '__main__':

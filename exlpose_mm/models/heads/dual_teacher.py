@@ -33,7 +33,8 @@ class DualTeacherHead(BaseHead):
 
     Args:
         head (dict): Config of the wrapped head.
-        well_lit_teacher (dict, optional): Config of :class:`~exlpose_mm.models.teachers.WellLitTeacher`.
+        well_lit_teacher (dict, optional): Config of :class:`~exlpose_mm.models.teachers.WellLitTeacher`; ``dict()``
+            takes its defaults.
         adversary (dict, optional): Config of a loss on the last features of both lightings,
             e.g. :class:`~exlpose_mm.models.adversarial.DomainAdversarialLoss`. Of a lighting that a batch lacks
             it gets none.
@@ -50,7 +51,7 @@ class DualTeacherHead(BaseHead):
     ) -> None:
         super().__init__()
         self.head = MODELS.build(head)
-        self.well_lit_teacher = well_lit_teacher and WellLitTeacher(**well_lit_teacher)
+        self.well_lit_teacher = None if well_lit_teacher is None else WellLitTeacher(**well_lit_teacher)
         self.adversary = adversary and MODELS.build(adversary)
         clash = sorted(self._own & {name for name, _ in self.head.named_children()})
         if clash:

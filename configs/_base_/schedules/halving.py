@@ -1,7 +1,4 @@
 # The paper's: Adam, halved every 6 epochs, weight decay on weights only, 32 pairs a batch.
-_base_ = ['default_runtime.py']
-
-train_cfg = dict(max_epochs=32, val_interval=4)
 optim_wrapper = dict(
     optimizer=dict(type='Adam', lr=5e-4, weight_decay=1e-5),
     paramwise_cfg=dict(custom_keys=dict(bias=dict(decay_mult=0.0))),

@@ -1,31 +1,31 @@
 # ExLPose in any of the folder layouts that its releases unpack to. Lee et al., "Human Pose
 # Estimation in Extremely Low-light Conditions", CVPR 2023.
+_base_ = []  # says to mmengine that this is a config in text in spite of the import
+from exlpose_mm.engine.variables import variable
+
 # MMPoseInferencer asks for these; by MMPose's own data set it knows that these are bodies.
 data_mode = 'topdown'
 dataset_type = 'ExlposeDataset'
-# mmengine would take a file with an import for another kind of config.
-data_root = __import__('os').environ.get('DATA_ROOT', 'data/ExLPose')
+data_root = variable('data_root', 'data/ExLPose')
 
 codec = dict(type='CPNHeatmap', input_size=(192, 256), heatmap_size=(48, 64))
 
+# Steps of the pipelines.
+load_pair = dict(type='LoadPairedImages')
+load = dict(type='LoadLabelledImage')  # or takes an image that is loaded, so that MMPoseInferencer can use the pipeline
+tag = dict(type='TagLighting')
 test_crop = dict(type='CPNCrop', input_size=codec['input_size'])
 train_crop = dict(scale_range=(0.7, 1.35), **test_crop)
 normalise = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean', crop=test_crop)])
-train_pipeline = [
-    dict(type='LoadPairedImages'),
-    normalise,
-    train_crop,
-    dict(type='GenerateTarget', encoder=codec),
-    dict(type='PackPairedInputs'),
-]
-# Starts from a loaded or an unloaded image, so that MMPoseInferencer can use it as it is.
-test_pipeline = [
-    dict(type='LoadLabelledImage'),
-    dict(type='TagLighting'),
-    normalise,
-    test_crop,
-    dict(type='PackPairedInputs'),
-]
+target = dict(type='GenerateTarget', encoder=codec)
+pack = dict(type='PackPairedInputs')
+
+train_pipeline = [load_pair, normalise, train_crop, target, pack]
+test_pipeline = [load, tag, normalise, test_crop, pack]
+
+# For MMPose's own heatmap heads, whose maps peak at 1.
+msra_codec = dict(type='MSRAHeatmap', input_size=(192, 256), heatmap_size=(48, 64), sigma=2)
+msra_pipeline = [load_pair, normalise, train_crop, dict(type='GenerateTarget', encoder=msra_codec), pack]
 
 train_dataloader = dict(
     batch_size=32,
@@ -66,3 +66,4 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(type='LightingCocoMetric', data_root=data_root, ann_files=ann_files)
 test_evaluator = val_evaluator
+best = dict(save_best='LL-A/AP', rule='greater')
