@@ -107,5 +107,5 @@ def some_images(images: Images) -> SomeImages:
         return images
     if isinstance(images, Tensor):
         return SomeImages([*range(len(images))], images)
-    rows = [i for i, image in enumerate(images) if image is not None]
-    return SomeImages(rows, [images[i] for i in rows])
+    there = {i: image for i, image in enumerate(images) if image is not None}
+    return SomeImages([*there], [*there.values()])

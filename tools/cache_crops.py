@@ -34,7 +34,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    made, compared, people, problems = 0, 0, 0, []
+    made, compared, people = 0, 0, 0
+    problems: list[str] = []
     try:
         config = load_config(args.config, data_root=args.data_root)
         for dataset in (dataset for part in args.parts for dataset in build_uncached(config, part)):

@@ -6,6 +6,7 @@ config in text merges into those of its base.
 
 from collections.abc import Sequence
 from copy import deepcopy
+from typing import Any
 
 from mmengine.config import Config
 from mmpose.registry import DATASETS
@@ -63,13 +64,15 @@ def in_the_dark(config: Config, level: str | Sequence[float] = 'exlpose') -> Par
 
 
 def _darkened(people: dict, level: str | Sequence[float]) -> dict:
-    loading = [LOAD, dict(type='SimulateLowLight', level=level), NORMALISE]
+    loading: list[dict] = [LOAD, dict(type='SimulateLowLight', level=level), NORMALISE]
     return dict(people, _delete_=True, pipeline=_paired(people['pipeline'], loading))
 
 
 def _by_rows(people: dict) -> dict:
     """The same people once for each row of the table."""
-    darken = [[LOAD, dict(type='SimulateLowLight', level=level, paired=False)] for level in ROWS.values()]
+    darken: list[list[dict]] = [
+        [LOAD, dict(type='SimulateLowLight', level=level, paired=False)] for level in ROWS.values()
+    ]
     return dict(
         _delete_=True,
         type='CombinedDataset',
@@ -79,7 +82,7 @@ def _by_rows(people: dict) -> dict:
     )
 
 
-def own_pairs(data_root: str, train: str, val: str, metainfo: dict | None = None, **dataset) -> Parts:
+def own_pairs(data_root: str, train: str, val: str, metainfo: dict | None = None, **dataset: Any) -> Parts:
     """Pairs as :class:`~exlpose_mm.ExLPoseDataset` finds them, for a config whose base trains on that class.
 
     Validation and test give the rows LL-A, of the dark images, and WL, of their partners.
@@ -94,7 +97,7 @@ def own_pairs(data_root: str, train: str, val: str, metainfo: dict | None = None
     dataset.update(data_root=data_root, **({} if metainfo is None else dict(metainfo=metainfo)))
     rows = {'LL-A': 'low_light', 'WL': 'well_lit'}
     people = dict(type='ExLPoseDataset', ann_file=val, test_mode=True, **dataset)
-    test = dict(datasets=[dict(people, lighting=name, split=row) for row, name in rows.items()])
+    test: dict = dict(datasets=[dict(people, lighting=name, split=row) for row, name in rows.items()])
     if metainfo is not None:
         test['metainfo'] = metainfo
     evaluator = dict(data_root=data_root, ann_files=dict(_delete_=True, **dict.fromkeys(rows, val)))

@@ -388,7 +388,7 @@ def _mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
 def _check_areas(ground_truth: dict, path: str) -> None:
     for person in ground_truth['annotations']:
         area = person.get('area')
-        if person['num_keypoints'] and not (isinstance(area, Real) and 0 < area < np.inf):
+        if person['num_keypoints'] and not (isinstance(area, Real) and 0 < float(area) < np.inf):
             raise DatasetError(
                 f'{path}: annotation {person["id"]} has the area {area!r}, which use_area=True takes for the scale of '
                 'the person; use_area=False takes 0.53 times the area of the box'

@@ -77,5 +77,5 @@ def default_style_loss(backbone: nn.Module, head: nn.Module) -> nn.Module:
     return MODELS.build(dict(type='GramLoss', loss_weight=STYLE_WEIGHT * share * FEATURES.get(_family(backbone), 1.0)))
 
 
-def _family(backbone: nn.Module) -> str | None:
-    return next((cls.__name__ for cls in type(backbone).__mro__ if cls.__name__ in TAPS), None)
+def _family(backbone: nn.Module) -> str:
+    return next((cls.__name__ for cls in type(backbone).__mro__ if cls.__name__ in TAPS), '')

@@ -6,6 +6,7 @@ Legend: B: people in a batch, K: joints. A head's output is a list of tensors (B
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +20,22 @@ from exlpose_mm.models.losses import HeatmapCrossEntropyLoss
 from exlpose_mm.models.pseudo_labels import PseudoLabels, fuse_pseudo_labels, similarity
 from exlpose_mm.models.transfer import to_device
 from exlpose_mm.views import BatchViews
+
+
+class DistilledOutput(Protocol):
+    """What a head puts out, as a momentum teacher reads and compares it.
+
+    Attributes:
+        layers (list[str]): Of the head, whose outputs it is.
+    """
+
+    layers: list[str]
+
+    def pseudo_labels(self, output: Sequence[Tensor]) -> PseudoLabels:
+        """Read positions and confidences."""
+
+    def distances(self, student: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+        """(B, K), >= 0, differentiable in the student only."""
 
 
 class HeatmapOutput:
@@ -86,16 +103,17 @@ class LogitOutput:
         return (self.beta * logits.float()).flatten(2).log_softmax(dim=-1).view_as(logits)
 
 
-def output_of(head: nn.Module):
-    """How the output of a head is distilled: an object like :class:`HeatmapOutput`.
+def output_of(head: nn.Module) -> DistilledOutput:
+    """How the output of a head is distilled.
 
     A head of another kind may bring its own as its attribute ``distilled_output``.
 
     Raises:
         ValueError: If there is no rule for this kind of head.
     """
-    if hasattr(head, 'distilled_output'):
-        return head.distilled_output
+    own = getattr(head, 'distilled_output', None)
+    if own is not None:
+        return own
     if isinstance(head, (RTMCCHead, SimCCHead)):
         layers = ['cls_x', 'cls_y'] if isinstance(head, RTMCCHead) else ['mlp_head_x', 'mlp_head_y']
         return LogitOutput(layers, getattr(head.loss_module, 'beta', 1.0))
@@ -114,7 +132,7 @@ def choose(first: Sequence[Tensor], second: Sequence[Tensor], use_first: Tensor)
     return [torch.where(use_first.view(*use_first.shape, *[1] * (a.dim() - 2)), a, b) for a, b in zip(first, second)]
 
 
-def _maximum(maps: Tensor):
+def _maximum(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Positions (B, K, 2), as shares of the size, and heights (B, K) of the maxima of (B, K, H, W)."""
     height, cell = maps.flatten(2).max(dim=-1)
     rows, columns = maps.shape[2:]
@@ -143,6 +161,8 @@ class Distillation(nn.Module):
             there are sigmas.
     """
 
+    sigmas: Tensor
+
     def __init__(
         self,
         head: nn.Module,
@@ -154,7 +174,8 @@ class Distillation(nn.Module):
         super().__init__()
         self.output = output_of(head)
         self.loss_weight = loss_weight
-        self.min_confidence = tuple(min_confidence)
+        of_well_lit, of_momentum = min_confidence
+        self.min_confidence = of_well_lit, of_momentum
         self.unlabelled_only = unlabelled_only
         self.register_buffer('sigmas', torch.as_tensor(sigmas, dtype=torch.float32), persistent=False)
         self._check_joints(getattr(head, 'out_channels', len(sigmas)))
@@ -182,7 +203,7 @@ class Distillation(nn.Module):
         self._check_joints(student[0].shape[1])
         boxes, crops, has_partner, taught = self._facts(samples, views)
         burning_in = momentum is None
-        momentum = [tensor.detach() for tensor in student] if burning_in else momentum
+        momentum = [tensor.detach() for tensor in student] if momentum is None else momentum
         well_lit = self._partners_output(momentum, outputs.get('well_lit', []), views)
         first, second = map(self.output.pseudo_labels, (well_lit, momentum))
         if burning_in:

@@ -1,11 +1,12 @@
 """The pose estimator that runs one network under two lightings."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
-from mmpose.utils.typing import ConfigType, OptConfigType, SampleList
+from mmpose.utils.typing import ConfigType, OptConfigType, OptSampleList, SampleList
 from torch import Tensor, nn
 
 from exlpose_mm.lighting import (
@@ -81,7 +82,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         check_taps(self.backbone, self._taps)
         self.momentum_teacher = None if teacher is None else self._build_momentum_teacher(**teacher)
 
-    def _build_momentum_teacher(self, loss: ConfigType = {}, **kwargs) -> MomentumTeacher:
+    def _build_momentum_teacher(self, loss: ConfigType = {}, **kwargs: Any) -> MomentumTeacher:
         known = {} if self.metainfo is None else dict(sigmas=self.metainfo['sigmas'])
         return MomentumTeacher(self.network, loss={**known, **loss}, **kwargs)
 
@@ -159,7 +160,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
                 super().predict(select(inputs, indices), [data_samples[i] for i in indices])
         return data_samples
 
-    def _forward(self, inputs: Tensor, data_samples=None):
+    def _forward(self, inputs: Tensor, data_samples: OptSampleList = None) -> Tensor | Sequence[Tensor]:
         with lighting(self, 'low_light'):
             return super()._forward(inputs, data_samples)
 

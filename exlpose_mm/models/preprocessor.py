@@ -75,13 +75,12 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             raise ValueError(f'no sample of the batch has an image of {" or ".join(self.merge)}, as `merge` asks for')
         return dict(inputs=torch.cat([*batches.values()]), data_samples=samples)
 
-    def _forward_singles(self, inputs, samples: SampleList, training: bool) -> dict:
-        outputs = [None] * len(samples)
+    def _forward_singles(self, inputs: Tensor | Sequence[Tensor], samples: SampleList, training: bool) -> dict:
+        outputs: dict[int, Tensor] = {}
         for name, indices in rows_by_lighting(samples).items():
             batch = self._run(name, [inputs[i] for i in indices], [samples[i] for i in indices], training)
-            for i, image in zip(indices, batch):
-                outputs[i] = image
-        return dict(inputs=torch.stack(outputs), data_samples=self.cast_data(samples))
+            outputs.update(zip(indices, batch))
+        return dict(inputs=torch.stack([outputs[i] for i in range(len(samples))]), data_samples=self.cast_data(samples))
 
     def _run(self, name: str, images: Tensor | Sequence[Tensor], samples: SampleList, training: bool) -> Tensor:
         """One batch (B, C, H, W): one transfer, if the images have one size."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from mmengine.model import ExponentialMovingAverage, MomentumAnnealingEMA
@@ -35,7 +36,7 @@ class WellLitTeacher(nn.Module):
         if taps is not None and not taps:
             raise ValueError('the well-lit teacher needs at least one backbone layer in `taps`')
         self.taps = list(taps or ())
-        self.loss_module = loss and MODELS.build(loss)
+        self.loss_module: Any = None if loss is None else MODELS.build(loss)
 
     def meet(self, backbone: nn.Module, head: nn.Module) -> None:
         """Choose what was not given by what is known of this backbone and head.
@@ -174,7 +175,7 @@ class MomentumTeacher(nn.Module):
             return max(average.momentum, average.gamma / (average.gamma + self.updates))
         return average.momentum if type(average) is ExponentialMovingAverage else None
 
-    def _count_anew(self, _incompatible_keys) -> None:
+    def _count_anew(self, _incompatible_keys: object) -> None:
         self.updates = int(self.average.steps)
 
     def lesson(self, inputs: dict[str, Tensor]) -> Lesson | None:

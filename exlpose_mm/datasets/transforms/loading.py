@@ -3,6 +3,7 @@
 import os.path as osp
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 from mmpose.datasets.transforms import LoadImage
@@ -70,7 +71,7 @@ class LoadLabelledImage(LoadImage):
             data set and is not (H, W, 3) uint8.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(color_type='color', **kwargs)
         self.unturned = LoadImage(color_type=UNTURNED, **kwargs)
 
@@ -91,8 +92,9 @@ class LoadLabelledImage(LoadImage):
 def _annotated_size(results: dict) -> tuple[int, int] | None:
     """Width and height of a sample's image, if there is a file of its data set that tells them."""
     file = str(getattr(results.get('dataset'), 'ann_file', ''))
-    size = _annotated_sizes(file).get(results['img_id']) if file.endswith('.json') else None
-    return size if size and all(size) else None
+    sizes = _annotated_sizes(file) if file.endswith('.json') else {}
+    width, height = sizes.get(results['img_id'], (None, None))
+    return (width, height) if width and height else None
 
 
 @cache
@@ -127,7 +129,7 @@ class LoadPairedImages(LoadImage):
         ImageError: If an image cannot be read or the two differ in size; names the files.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(color_type=UNTURNED, **kwargs)
 
     def transform(self, results: dict) -> dict:

@@ -1,6 +1,7 @@
 """Packing one image, or a pair."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from mmpose.datasets.transforms import PackPoseInputs
 from mmpose.registry import TRANSFORMS
@@ -33,9 +34,14 @@ class PackPairedInputs(PackPoseInputs):
     """
 
     LIGHTING_KEYS = ('lighting', 'views', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated')
+    meta_keys: tuple[str, ...]
 
     def __init__(
-        self, inputs: Sequence[str] = (), labelled: Sequence[str] = LIGHTINGS, meta_keys: Sequence[str] = (), **kwargs
+        self,
+        inputs: Sequence[str] = (),
+        labelled: Sequence[str] = LIGHTINGS,
+        meta_keys: Sequence[str] = (),
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         unknown = [name for name in inputs if name not in VIEWS]

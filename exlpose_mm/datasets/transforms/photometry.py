@@ -208,7 +208,8 @@ class ThinPhotons(BaseTransform):
         thinned = image.copy()
         part = thinned[cut_at_frame(self.reach(results), image)]
         counts = part[part > 0]
-        part[part > 0] = np.random.binomial(counts, np.random.uniform(*self.keep))
+        low, high = self.keep
+        part[part > 0] = np.random.binomial(counts, np.random.uniform(low, high))
         results['img'] = thinned
         return results
 

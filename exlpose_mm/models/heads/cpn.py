@@ -128,12 +128,13 @@ class CPNHead(BaseHead):
             raise ValueError(f'channels must be even, got {channels}')
         self.in_channels = tuple(in_channels)
         self.out_channels = out_channels
-        self.heatmap_size = tuple(heatmap_size)
+        width, height = heatmap_size
+        self.heatmap_size = width, height
         self.decoder = KEYPOINT_CODECS.build(decoder) if decoder else None
         self._check_decoder()
         self.draw_targets = CPNTargets(self.decoder) if isinstance(self.decoder, CPNHeatmap) else None
 
-        out_size = self.heatmap_size[::-1]
+        out_size = height, width
         self.global_net = GlobalNet(self.in_channels[::-1], channels, out_channels, out_size, norm_cfg)
         self.refine_net = RefineNet(len(in_channels), channels, out_channels, out_size, norm_cfg)
         self.global_loss = MODELS.build(global_loss)
@@ -143,10 +144,11 @@ class CPNHead(BaseHead):
         """Raise a ValueError if another codec's maps are to be decoded."""
         expected = dict(heatmap_size=self.heatmap_size, num_levels=len(self.in_channels))
         got = dict(expected)
-        if hasattr(self.decoder, 'heatmap_size'):
-            got['heatmap_size'] = tuple(self.decoder.heatmap_size)
-        if hasattr(self.decoder, 'kernel_sizes'):
-            got['num_levels'] = len(self.decoder.kernel_sizes)
+        size, kernels = (getattr(self.decoder, name, None) for name in ('heatmap_size', 'kernel_sizes'))
+        if size is not None:
+            got['heatmap_size'] = tuple(size)
+        if kernels is not None:
+            got['num_levels'] = len(kernels)
         if got != expected:
             raise ValueError(f'CPNHead predicts {expected}, its decoder has {got}')
 

@@ -1,6 +1,7 @@
 """The two networks of the Cascaded Pyramid Network (CPN)'s head."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmcv.cnn import build_norm_layer
@@ -19,7 +20,7 @@ def _norm(norm_cfg: ConfigType, channels: int) -> nn.Module:
     return build_norm_layer(norm_cfg, channels)[1]
 
 
-def _upsample(**kwargs) -> nn.Upsample:
+def _upsample(**kwargs: Any) -> nn.Upsample:
     return nn.Upsample(mode='bilinear', align_corners=True, **kwargs)
 
 
@@ -88,7 +89,7 @@ class RefineNet(BaseModule):
     ) -> None:
         super().__init__()
 
-        def bottleneck(in_channels):
+        def bottleneck(in_channels: int) -> nn.Module:
             shortcut = nn.Sequential(_conv(in_channels, channels, 1), _norm(norm_cfg, channels))
             return Bottleneck(in_channels, channels, expansion=2, downsample=shortcut, norm_cfg=norm_cfg)
 

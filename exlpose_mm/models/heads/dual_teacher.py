@@ -1,12 +1,14 @@
 """A head that supervises the low-light student by up to two teachers."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.models.heads.base_head import BaseHead
 from mmpose.registry import MODELS
-from mmpose.utils.typing import ConfigType, OptConfigType, OptSampleList, Predictions, SampleList
+from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleList, Predictions, SampleList
 from torch import Tensor
 
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
@@ -58,7 +60,7 @@ class DualTeacherHead(BaseHead):
             raise ValueError(f'{type(self.head).__name__} has parts named {clash}, as the DualTeacherHead has')
         self._register_state_dict_hook(_without_wrapper)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args, **kwargs) -> None:
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key[len(prefix) :]
             if name.partition('.')[0] not in self._own:
@@ -76,15 +78,15 @@ class DualTeacherHead(BaseHead):
         return self.well_lit_teacher.taps if self.well_lit_teacher else []
 
     @property
-    def decoder(self):
+    def decoder(self) -> BaseKeypointCodec:
         """The wrapped head's codec."""
         return self.head.decoder
 
-    def forward(self, feats):
+    def forward(self, feats: Features) -> Tensor | Sequence[Tensor]:
         """The wrapped head's output."""
         return self.head(feats)
 
-    def predict(self, feats, batch_data_samples: OptSampleList, test_cfg: OptConfigType = {}) -> Predictions:
+    def predict(self, feats: Features, batch_data_samples: OptSampleList, test_cfg: OptConfigType = {}) -> Predictions:
         """The wrapped head's predictions."""
         return self.head.predict(feats, batch_data_samples, test_cfg=test_cfg)
 
