@@ -80,6 +80,19 @@ def mmpose_scope() -> None:
     init_default_scope('mmpose')
 
 
+@pytest.fixture(
+    params=[
+        'cpu',
+        pytest.param(
+            'cuda', marks=[pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')]
+        ),
+    ]
+)
+def device(request) -> str:
+    """Each device that there is."""
+    return request.param
+
+
 @pytest.fixture(scope='session')
 def data_dir() -> Path:
     """Folder of the real data: ``$EXLPOSE_MM_DATA``, or ``shared/data`` beside the project."""

@@ -126,10 +126,10 @@ def test_names_are_unique():
 
 
 @pytest.mark.parametrize('config', NAMES, indirect=True)
-def test_one_step_of_training_and_testing(config):
+def test_one_step_of_training_and_testing(config, device):
     torch.manual_seed(0)
     np.random.seed(0)
-    model = MODELS.build(config.model)
+    model = MODELS.build(config.model).to(device)
     assert not [name for name in model.state_dict() if 'head.head.' in name]
     step_of_training(model, config)
     step_of_testing(model, config)

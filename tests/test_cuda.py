@@ -1,6 +1,8 @@
 """What only a GPU can show: agreement with the CPU, loss scalers, processes, determinism."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,16 +12,23 @@ from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.optim import AmpOptimWrapper
 from mmengine.registry import DefaultScope
 from mmpose.utils import register_all_modules
+from test_configs import ROOT
 from test_distributed import Runner, everything, join, model_of, portion
 from test_estimators import build, pairs, sample
 from test_hooks import BAD, Multiplied, Slippery, train
+from test_onnx_export import trained
+from test_recovery import runner_of, small  # noqa: F401 (fixture)
 from test_seeding import AnyRunner
 from test_stalls import KINDS
 from test_teachers import with_teacher
 from torch.nn.functional import dropout
 
 from exlpose_mm import LIGHTINGS, FiniteLossHook, ReseedHook
+from exlpose_mm.apis.onnx_export import export, load_plain
+from exlpose_mm.camera.simulation import darken
+from exlpose_mm.datasets.making.drawn import write_dataset
 from exlpose_mm.engine.hooks.finite_loss import NonFiniteLossError
+from exlpose_mm.evaluation.comparison import read_results
 
 pytestmark = [pytest.mark.cuda, pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')]
 STEPS = 2
@@ -161,3 +170,49 @@ def test_processes_are_one_with_the_whole_batch(backend, processes, sync_bn, tmp
         together = torch.load(tmp_path / f'{rank}.pt', map_location='cuda', weights_only=True)
         for name, value in alone.state_dict().items():
             torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-5, msg=name)
+
+
+def test_a_gpus_checkpoint_becomes_an_onnx_file(exlpose_root, tmp_path, monkeypatch):
+    config, model, _ = trained(
+        'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py', exlpose_root, tmp_path, monkeypatch
+    )
+    torch.save(dict(state_dict=model.cuda().state_dict()), tmp_path / 'gpu.pth')
+    export(load_plain(config, tmp_path / 'gpu.pth'), tmp_path / 'model.onnx', (192, 256), repeats=1)
+
+
+def test_an_epoch_is_worth_as_much_as_on_the_cpu(tmp_path):
+    """Of the drawn data; rows of AP to within 0.3 and of mean OKS to within 1, percent."""
+    write_dataset(tmp_path / 'data', 320, 60, 0, (320, 240), darken)
+    tables = []
+    for devices in ('', os.environ.get('CUDA_VISIBLE_DEVICES', '0')):
+        work_dir = tmp_path / f'on {devices}'
+        subprocess.run(
+            [
+                sys.executable,
+                'tools/train.py',
+                'configs/demo/exlpose_r18_1xb16-10e_demo-128x96.py',
+                '--work-dir',
+                work_dir,
+            ]
+            + ['--cfg-options', f'data_root={tmp_path / "data"}', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1'],
+            cwd=ROOT,
+            env={**os.environ, 'CUDA_VISIBLE_DEVICES': devices},
+            check=True,
+        )
+        tables.append([*read_results([str(work_dir)]).values()][0].rows)
+    ours, theirs = tables
+    assert ours.keys() == theirs.keys() >= {'LL-A', 'WL'}
+    for row, values in theirs.items():
+        assert abs(ours[row]['AP'] - values['AP']) < 0.003 and abs(ours[row]['OKS'] - values['OKS']) < 0.01, row
+
+
+def test_a_run_goes_on(small, tmp_path):  # noqa: F811
+    """On the device, from the last whole checkpoint's weights and moments."""
+    runner_of(small, tmp_path).train()
+    (tmp_path / 'epoch_3.pth').unlink()
+    runner = runner_of(small, tmp_path, resume=True)
+    runner.train()
+    assert runner.iter == 12
+    moments = [value for state in runner.optim_wrapper.optimizer.state.values() for value in state.values()]
+    assert {value.device.type for value in moments if value.dim()} == {'cuda'}
+    assert all(p.isfinite().all() for p in runner.model.parameters())
