@@ -3,6 +3,7 @@
 import copy
 import logging
 
+import numpy as np
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
@@ -18,7 +19,7 @@ from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
 from exlpose_mm.models.distillation import HeatmapOutput
 from exlpose_mm.models.pseudo_labels import PseudoLabels, fuse_pseudo_labels
 from exlpose_mm.models.teachers import MomentumTeacher
-from exlpose_mm.views import MOMENTUM_VIEW
+from exlpose_mm.views import MOMENTUM_VIEW, BatchViews
 
 HEAVY = dict(type='ExponentialMovingAverage', momentum=0.25)
 
@@ -287,6 +288,22 @@ class TestTraining:
         assert (losses['taught_by_well_lit'], losses['taught_by_momentum']) == (0, 1)
         model.parse_losses(losses)[0].backward()
         assert all(bn.weight.grad is not None for bn in model.backbone.layer1[0].bn1.bns)
+
+    def test_sizes_of_people_and_crops(self):
+        """In the rows of the low-light images; where a box lies is not its size."""
+        data = pairs(3)
+        boxes = [[8.0, 9.0, 40.0, 56.0], [0.0, 0.0, 1.0, 1.0], [100.0, 50.0, 103.0, 57.0]]
+        for sample, box in zip(data['data_samples'], boxes):
+            sample.gt_instances.bboxes = np.array([box], np.float32)
+            sample.gt_instances.bbox_scales = np.array([[2 * box[2], 3 * box[3]]], np.float32)
+        data['data_samples'][1].set_metainfo(dict(lighting='well_lit'))
+        data['data_samples'][2].set_metainfo(dict(lighting='low_light'))
+        facts = with_teacher().momentum_teacher.distillation._facts(
+            data['data_samples'], BatchViews(data['data_samples'])
+        )
+        sizes, crops, partners, taught = (part.tolist() for part in facts)
+        assert sizes == [[32, 47], [3, 7]] and crops == [[80, 168], [206, 171]]
+        assert partners == [True, False] and taught == [True, True]
 
     def test_partners_find_each_other(self):
         """A pair among strangers is compared with its own partner."""
