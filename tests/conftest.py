@@ -51,6 +51,7 @@ STACK = (
     'detection',
     'distributed',
     'estimators',
+    'examples',
     'fitting',
     'hooks',
     'inference',
@@ -65,6 +66,7 @@ STACK = (
     'tools',
     'versions',
     'visualization',
+    'wrapped_names',
 )
 
 
