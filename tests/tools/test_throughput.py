@@ -149,7 +149,7 @@ def test_the_tool_measures_every_rate(exlpose_root, tmp_path, monkeypatch, capsy
     assert [rate['name'] for rate in content['rates']] == [*steps, *loaders, *loops, *reckoned, 'test, batch 2']
     assert all(0 < rate['low'] <= rate['median'] <= rate['high'] < np.inf for rate in content['rates'])
     assert all(0 < rate['median'] <= 100.5 for rate in content['rates'] if rate['unit'] == '%')
-    assert capsys.readouterr().out.count('\n| ') == len(content['rates']) + 1
+    assert capsys.readouterr().out.count('\n| ') == len(content['rates']) + 2  # its header and rule
 
 
 @pytest.mark.parametrize('change', [dict(batches=[0]), dict(steps=0), dict(iterations=1)])
