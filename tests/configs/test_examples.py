@@ -8,9 +8,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmpose.registry import MODELS
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from exlpose_mm.datasets.recipes import in_the_dark, own_pairs
 from exlpose_mm.engine.building import build_model
+from exlpose_mm.lighting import lsbn_layers
 from exlpose_mm.models.defaults import default_preprocessor, default_taps
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
@@ -114,6 +116,19 @@ def test_a_stock_preprocessor_becomes_one_of_each_lighting():
     assert both['well_lit'] == stock
     assert both['low_light'] == dict(stock, mean=3 * [0.0], std=3 * [255.0])
     assert default_preprocessor(both) is both and default_preprocessor(None) is None
+
+
+@pytest.mark.parametrize('name', ['rtmpose-m_1xb256', 'td-hm_hrnet-w32_1xb64'])
+def test_all_of_a_stock_checkpoint_starts_the_adapted_model(name):
+    (path,) = (CONFIGS / 'coco').glob(f'exlpose-adapted_{name}-10e_*.py')
+    adapted = Config.fromfile(path).model
+    stock = build_model(stock_config(re.search(r"'(mmpose::.*?)'", path.read_text(encoding='utf-8'))[1]).model)
+    model = build_model(adapted)
+    left = model.load_state_dict(stock.state_dict(), strict=False)
+    assert not left.missing_keys and not left.unexpected_keys
+    first = next(module for module in stock.backbone.modules() if isinstance(module, _BatchNorm))
+    copies = lsbn_layers(model.backbone)[0].bns
+    assert all(torch.equal(copy.weight, first.weight) for copy in copies)
 
 
 class TestInTheDark:

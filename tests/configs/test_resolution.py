@@ -34,8 +34,26 @@ def resolved(name: str) -> dict:
     return dict(parts, hooks=sorted(hooks, key=lambda hook: json.dumps(hook, sort_keys=True)))
 
 
+def scaled_by_a_step(node):
+    """``CPNCrop(low_light_mean=...)`` as it is written now: a ``ScaleToMean`` before the crop, of the same pixels."""
+    if isinstance(node, dict):
+        return {key: scaled_by_a_step(value) for key, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    steps = []
+    for step in map(scaled_by_a_step, node):
+        mean = step.pop('low_light_mean', None) if isinstance(step, dict) else None
+        if mean is not None:
+            assert mean == 0.4, 'the default of ScaleToMean'
+            crop = {key: value for key, value in step.items() if key != 'scale_range'}
+            scale = dict(type='ScaleToMean', crop=crop)
+            steps.append(dict(type='OnLighting', lighting='low_light', transforms=[scale]))
+        steps.append(step)
+    return steps
+
+
 def frozen(name: str) -> dict:
-    parts = {key: FROZEN['parts'][index] for key, index in FROZEN['configs'][name].items()}
+    parts = {key: scaled_by_a_step(FROZEN['parts'][index]) for key, index in FROZEN['configs'][name].items()}
     return dict(parts, hooks=[json.loads(hook) for hook in parts['hooks']])
 
 
