@@ -15,6 +15,9 @@ config=configs/exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py
     echo "_base_ = ['$PWD/$config', '$PWD/configs/_base_/fast.py']"
     echo 'optim_wrapper = dict(**_base_.bf16, **_base_.fused)'
     echo 'default_hooks = _base_.channels_last'
+    echo "target = dict(type='GenerateTarget', encoder=dict(**_base_.codec, **_base_.joints_only))"
+    echo 'pipeline = [_base_.load_pair, _base_.normalise, _base_.train_crop, target, _base_.pack]'
+    echo 'train_dataloader = dict(**_base_.all_cores, dataset=dict(pipeline=pipeline))'
 } > "$out/fast.py"
 for name in fast plain; do
     [ $name = fast ] && which=$out/fast.py || which=$config
