@@ -11,6 +11,8 @@ from typing import Any
 from mmengine.config import Config
 from mmpose.registry import DATASETS
 
+from exlpose_mm.splits import ALL_LOW_LIGHT, ROW_OF_LEVEL, WELL_LIT, lighting_of_row
+
 SHARED = (
     'GetBBoxCenterScale',
     'RandomFlip',
@@ -22,8 +24,8 @@ SHARED = (
 """Steps that take both images of a pair alike."""
 OF_ONE_LIGHT = ('Albumentation', 'PhotometricDistortion', 'YOLOXHSVRandomAug')
 """Steps that change colours as they are in the light; the camera's darkness takes their place."""
-ROWS = {'LL-N': 'exlpose-normal', 'LL-H': 'exlpose-hard', 'LL-E': 'exlpose-extreme'}
-"""Row of the table to the camera's level."""
+LEVELS = {row: level for level, row in ROW_OF_LEVEL.items() if level.startswith('exlpose-')}
+"""Row of the table to the level of ExLPose's camera."""
 LOAD = dict(type='LoadLabelledImage')
 NORMALISE = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')])
 
@@ -51,7 +53,7 @@ def in_the_dark(config: Config, level: str | Sequence[float] = 'exlpose') -> Par
         _delete_=True,
         type='LightingCocoMetric',
         data_root=people.data_root,
-        ann_files=dict.fromkeys([*ROWS, 'WL'], people.ann_file),
+        ann_files=dict.fromkeys([*LEVELS, WELL_LIT], people.ann_file),
         use_area=config.val_evaluator.get('use_area', True),
     )
     training = dict(
@@ -71,7 +73,7 @@ def _darkened(people: dict, level: str | Sequence[float]) -> dict:
 def _by_rows(people: dict) -> dict:
     """The same people once for each row of the table."""
     darken: list[list[dict]] = [
-        [LOAD, dict(type='SimulateLowLight', level=level, paired=False)] for level in ROWS.values()
+        [LOAD, dict(type='SimulateLowLight', level=level, paired=False)] for level in LEVELS.values()
     ]
     return dict(
         _delete_=True,
@@ -95,7 +97,7 @@ def own_pairs(data_root: str, train: str, val: str, metainfo: dict | None = None
         **dataset: Further arguments of the data set, as ``pair_file``.
     """
     dataset.update(data_root=data_root, **({} if metainfo is None else dict(metainfo=metainfo)))
-    rows = {'LL-A': 'low_light', 'WL': 'well_lit'}
+    rows = {row: lighting_of_row(row) for row in (ALL_LOW_LIGHT, WELL_LIT)}
     people = dict(type='ExLPoseDataset', ann_file=val, test_mode=True, **dataset)
     test: dict = dict(datasets=[dict(people, lighting=name, split=row) for row, name in rows.items()])
     if metainfo is not None:
