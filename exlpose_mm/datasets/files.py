@@ -148,12 +148,15 @@ def check_sizes(low_light: str, well_lit: str) -> None:
         raise PairingError(f'the images of a pair differ in size (w, h): {low_light} {sizes[0]}, {well_lit} {sizes[1]}')
 
 
-def check_annotated_size(path: str, size: tuple[int, int]) -> None:
+def check_annotated_size(path: str, size: tuple[int, int], found: tuple[int, int] | None = None) -> None:
     """Raise :class:`DatasetError` unless an image has the annotated width and height, as :func:`check_tiff` too.
 
-    Reads its header only.
+    Args:
+        path (str): The file.
+        size (tuple[int, int]): Annotated width and height.
+        found (tuple[int, int], optional): Those of the image. By default its header is read.
     """
-    found = image_size(path)
+    found = found or image_size(path)
     check_tiff(path)
     if found != tuple(size):
         raise DatasetError(

@@ -84,7 +84,8 @@ class LoadLabelledImage(LoadImage):
         load = self.unturned.transform if labelled else super().transform
         image = load_8_bits(results['img_path'], load)
         if labelled:
-            check_annotated_size(results['img_path'], _annotated_size(results) or image.shape[1::-1])
+            size = image.shape[1::-1]
+            check_annotated_size(results['img_path'], _annotated_size(results) or size, size)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         return results
 
