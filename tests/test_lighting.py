@@ -1,11 +1,22 @@
 """LSBN, the lighting block and taps, over the backbones that users swap in."""
 
+import re
+
 import pytest
 import torch
 from mmpose.registry import MODELS
 from torch import nn
 
-from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, check_lsbn, lighting, lsbn_layers, tap
+from exlpose_mm.lighting import (
+    LIGHTINGS,
+    LightingError,
+    LSBN2d,
+    check_lsbn,
+    check_without_checkpointing,
+    lighting,
+    lsbn_layers,
+    tap,
+)
 
 HRNET_EXTRA = {
     f'stage{i}': dict(
@@ -76,6 +87,21 @@ class TestLSBN2d:
         )
         with pytest.raises(LightingError, match=message):
             LSBN2d(3)(torch.randn(2, 3, 4, 4))
+
+    def test_layers_that_recompute_are_named(self):
+        layers = [LSBN2d(3), *(nn.Identity() for _ in range(4))]
+        network = nn.Sequential(*layers)
+        check_without_checkpointing(network)
+        network.with_cp = True
+        for layer in layers[1:]:
+            layer.with_cp = True
+        message = (
+            'Sequential recomputes 5 layers (itself, 1, 2) in the backward pass, where LSBN2d does not know the '
+            'lighting: set with_cp=False'
+        )
+        with pytest.raises(ValueError, match=f'^{re.escape(message)}$'):
+            check_without_checkpointing(network)
+        check_without_checkpointing(network[1])
 
     def test_official_keys_load_separately(self):
         layer = LSBN2d(2)

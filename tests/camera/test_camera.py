@@ -8,7 +8,18 @@ import cv2
 import numpy as np
 import pytest
 
-from exlpose_mm.camera.simulation import LEVELS, PRESETS, Camera, camera_of, darken, demosaic, draw_camera, mosaic
+from exlpose_mm.camera.simulation import (
+    LEVELS,
+    PRESETS,
+    Camera,
+    _bayer_masks,
+    camera_of,
+    darken,
+    demosaic,
+    draw_camera,
+    mosaic,
+    mosaic_of,
+)
 
 SILENT = dict(gain=1e-6, read_noise=0.0, row_noise=0.0)
 
@@ -191,6 +202,17 @@ def test_read_noise_is_tukey_lambda_of_unit_variance(shape):
     variance = 2 / shape**2 * (1 / (1 + 2 * shape) - math.gamma(shape + 1) ** 2 / math.gamma(2 * shape + 2))
     quartile = (0.75**shape - 0.25**shape) / shape / math.sqrt(variance)
     np.testing.assert_allclose([values.mean(), values.std(), np.quantile(values, 0.75)], [0, 1, quartile], atol=0.01)
+
+
+def test_what_the_sensor_measures_is_float32():
+    """float64 would be the same picture for twice the memory."""
+    camera = Camera(colour_bias=(0.1, 0.2, 0.3))
+    assert camera._measure(np.ones((4, 6), np.float32), rng(0)).dtype == np.float32
+    assert mosaic_of(camera.colour_bias, (4, 6, 3)).dtype == np.float32
+    masks = _bayer_masks((4, 6))
+    assert masks.dtype == np.float32 and masks.shape == (3, 4, 6)
+    tiles = [[[0, 0], [0, 1]], [[0, 1], [1, 0]], [[1, 0], [0, 0]]]
+    np.testing.assert_array_equal(masks, np.tile(tiles, (1, 2, 3)))
 
 
 def test_presets_let_their_light_through():
