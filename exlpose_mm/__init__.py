@@ -32,6 +32,7 @@ from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
 from exlpose_mm.engine.hooks.reseed import ReseedHook
 from exlpose_mm.engine.hooks.running import LearningHook, OrphansHook, WorkDirHook
 from exlpose_mm.engine.hooks.validation import InitialValHook
+from exlpose_mm.engine.optim import BFloat16OptimWrapper
 from exlpose_mm.engine.variables import VariablesHook
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
@@ -50,6 +51,7 @@ versions.warn_untested()
 __all__ = [
     'AddMomentumView',
     'AntiAlias',
+    'BFloat16OptimWrapper',
     'CPNCrop',
     'CPNHead',
     'CPNHeatmap',

@@ -10,7 +10,8 @@ import exlpose_mm
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = [
-    'AddMomentumView', 'AntiAlias', 'CPNCrop', 'CPNHead', 'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook',
+    'AddMomentumView', 'AntiAlias', 'BFloat16OptimWrapper',
+    'CPNCrop', 'CPNHead', 'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook',
     'DomainAdversarialLoss', 'DualTeacherHead', 'ELLA', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'FiniteLossHook',
     'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss', 'HeatmapCrossEntropyLoss', 'InitialValHook',
     'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d', 'LearningHook', 'LightingCocoMetric',

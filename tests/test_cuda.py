@@ -102,7 +102,7 @@ def test_it_learns_with_a_loss_scaler(dtype, fused):
 class TestFiniteLoss:
     @pytest.mark.parametrize('fused', [False, True])
     @pytest.mark.parametrize('bad', BAD)
-    @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper'])
+    @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'])
     def test_a_step_is_left_out_and_counted(self, kind, bad, fused, tmp_path):
         optimizer, weights = dict(type='Adam', lr=0.25, fused=fused), []
         for name, factors in dict(bad=[1.0, bad, 1.0], good=[1.0, 1.0]).items():
@@ -112,7 +112,7 @@ class TestFiniteLoss:
             assert hook.skipped == (name == 'bad')
         assert weights[0] == weights[1]
 
-    @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper'])
+    @pytest.mark.parametrize('kind', ['OptimWrapper', 'AmpOptimWrapper', 'BFloat16OptimWrapper'])
     def test_a_loss_that_is_not_finite_stops(self, kind, tmp_path):
         model = Multiplied()
         with pytest.raises(NonFiniteLossError, match=r'iteration 2: the loss is nan, here .*: 1\.png, well1\.png$'):

@@ -1,4 +1,4 @@
-# What makes training on a GPU faster, for a config that names this file beside another; docs/speed.md has more:
+# What makes training faster, on a GPU most, for a config that names this file beside another; docs/speed.md has more:
 #   _base_ = ['exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py', '../_base_/fast.py']
 #   optim_wrapper = dict(**_base_.bf16, **_base_.fused)
 #   default_hooks = _base_.channels_last
@@ -6,7 +6,7 @@
 _base_ = []
 import os
 
-bf16 = dict(type='AmpOptimWrapper', dtype='bfloat16')
+bf16 = dict(type='BFloat16OptimWrapper')
 fused = dict(optimizer=dict(fused=True))
 channels_last = dict(channels_last=dict(type='ChannelsLastHook'))
 # Samples are the same with any number of workers.

@@ -121,7 +121,7 @@ def child(tmp_path):
 
 @pytest.mark.parametrize('name', [name for name in NAMES if not name.startswith(('demo', 'dark-lspet/dual'))])
 def test_hooks_are_called_in_their_order(name):
-    assert called(Config.fromfile(ROOT / name)) == sum(ORDER, [])
+    assert [hook for hook in called(Config.fromfile(ROOT / name)) if hook != 'ChannelsLastHook'] == sum(ORDER, [])
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -23,6 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 from exlpose_mm import (
+    BFloat16OptimWrapper,
     ChannelsLastHook,
     FiniteLossHook,
     FloatHeadHook,
@@ -434,15 +435,16 @@ class TestFloatHead:
         'exlpose/exlpose_cpn_r18_1xb32-32e_exlpose-256x192.py',
     ]
 
+    @pytest.mark.parametrize('wrapper', [AmpOptimWrapper, BFloat16OptimWrapper])
     @pytest.mark.parametrize('name', NAMES)
-    def test_measures_its_accuracy(self, name, exlpose_root, monkeypatch):
+    def test_measures_its_accuracy(self, name, wrapper, exlpose_root, monkeypatch):
         init_default_scope('mmpose')  # the runners above have another
         config = load(name, exlpose_root, monkeypatch)
         torch.manual_seed(0)
         model = MODELS.build(config.model).train()
         dataset = DATASETS.build(config.train_dataloader.dataset)
         batch = model.data_preprocessor(pseudo_collate([dataset[0], dataset[1]]), training=True)
-        runner = SimpleNamespace(model=model, optim_wrapper=AmpOptimWrapper.__new__(AmpOptimWrapper))
+        runner = SimpleNamespace(model=model, optim_wrapper=wrapper.__new__(wrapper))
         hook = FloatHeadHook()
         hook.before_train(runner)
         with torch.autocast('cpu', torch.bfloat16):

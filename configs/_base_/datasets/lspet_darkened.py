@@ -45,6 +45,7 @@ train_dataloader = dict(
 
 # The same people once per darkness and once well lit.
 test_set = dict(ann_file='annotations/lspet14_val.json', test_mode=True, **dataset)
+well_lit_row = dict(pipeline=[dict(type='TagLighting', lighting='well_lit')], **test_set)
 val_dataloader = dict(
     batch_size=32,
     num_workers=2,
@@ -57,7 +58,7 @@ val_dataloader = dict(
             dict(pipeline=[load, dict(type='SimulateLowLight', level='normal', paired=False)], **test_set),
             dict(pipeline=[load, dict(type='SimulateLowLight', level='hard', paired=False)], **test_set),
             dict(pipeline=[load, dict(type='SimulateLowLight', level='extreme', paired=False)], **test_set),
-            dict(pipeline=[dict(type='TagLighting', lighting='well_lit')], **test_set),
+            well_lit_row,
         ],
         pipeline=test_pipeline,
     ),

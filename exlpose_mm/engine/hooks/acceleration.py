@@ -14,6 +14,9 @@ from mmpose.registry import HOOKS
 from torch import nn
 
 from exlpose_mm.engine.hooks.joints import inner_head
+from exlpose_mm.engine.optim import BFloat16OptimWrapper
+
+MIXED = (AmpOptimWrapper, BFloat16OptimWrapper)
 
 
 @HOOKS.register_module()
@@ -24,7 +27,7 @@ class FloatHeadHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        self._head = inner_head(runner) if isinstance(runner.optim_wrapper, AmpOptimWrapper) else None
+        self._head = inner_head(runner) if isinstance(runner.optim_wrapper, MIXED) else None
         if self._head is not None:
             self._head.forward = _in_float32(self._head.forward)
 
