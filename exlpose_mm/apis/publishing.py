@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from exlpose_mm.apis.deployment import predicting_head
 from exlpose_mm.engine.building import build_model, strip_init_cfg
 from exlpose_mm.engine.checkpoints import SAFETENSORS, save_half
 from exlpose_mm.engine.fitting import load_fitting
@@ -49,8 +50,7 @@ def inference_config(config: Config) -> Config:
     """
     model = config.model.to_dict()
     model.pop('train_cfg', None)
-    if model['head']['type'] == 'DualTeacherHead':
-        model['head'] = model['head']['head']
+    model['head'] = predicting_head(model)
     strip_init_cfg(model)
     people = config.train_dataloader.dataset
     dataset = {key: people[key] for key in ('type', 'metainfo') if key in people}

@@ -15,6 +15,7 @@ from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
 from mmpose.apis.inferencers import get_model_aliases
 
 from exlpose_mm import ExLPoseDataset
+from exlpose_mm.apis.deployment import deploy
 from exlpose_mm.apis.inference import find_poses, load_model
 from exlpose_mm.datasets.transforms.darkening import SimulateLowLight
 from exlpose_mm.engine.checkpoints import read_safetensors
@@ -97,6 +98,13 @@ class TestDemo:
     def test_of_a_checkpoint_without_a_config(self):
         with pytest.raises(ValueError, match='own.pth alone is no model'):
             load_model(checkpoint='own.pth')
+
+
+def test_it_can_be_made_plain(model, picture, tmp_path):
+    plain = init_model(*map(str, deploy(Config.fromfile(CONFIG), WEIGHTS, tmp_path / 'plain')), device='cpu')
+    assert type(plain).__name__ == 'TopdownPoseEstimator'
+    (found,), (wanted,) = (inference_topdown(estimator, picture) for estimator in (plain, model))
+    np.testing.assert_allclose(found.pred_instances.keypoints, wanted.pred_instances.keypoints, atol=1e-3)
 
 
 @pytest.mark.parametrize('level, most', [(None, 0.12), ('exlpose-normal', 0.32)])
