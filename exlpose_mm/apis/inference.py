@@ -12,13 +12,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.fileio import load
 from mmpose.apis import inference_topdown, init_model
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.structures import PoseDataSample, merge_data_samples
 
 from exlpose_mm.apis.deployment import force_lighting
 from exlpose_mm.datasets.annotations import box_problem, people_of
+from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.datasets.transforms.loading import ImageError, load_8_bits
 from exlpose_mm.engine import zoo
 from exlpose_mm.engine.fitting import load_fitting
@@ -217,7 +217,7 @@ def boxes_from_file(path: str) -> Boxes:
         SourceError: If it is none, or it is not clear which category are people.
     """
     try:
-        content = load(path)
+        content = read_annotations(path)
         files = [image['file_name'] for image in content['images']]
         names = {image['id']: osp.basename(name) for image, name in zip(content['images'], files)}
         boxes: dict[str, list] = {name: [] for name in names.values()}
