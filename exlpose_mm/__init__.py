@@ -22,6 +22,7 @@ from exlpose_mm.datasets.transforms.lighting import AddMomentumView, OnLighting,
 from exlpose_mm.datasets.transforms.loading import LoadLabelledImage, LoadPairedImages
 from exlpose_mm.datasets.transforms.packing import PackPairedInputs
 from exlpose_mm.datasets.transforms.photometry import AntiAlias, ScaleToMean, ThinPhotons
+from exlpose_mm.engine import zoo as _zoo  # noqa: F401
 from exlpose_mm.engine.hooks.acceleration import ChannelsLastHook, FloatHeadHook, KeepHeapHook
 from exlpose_mm.engine.hooks.checkpoint import SafeCheckpointHook
 from exlpose_mm.engine.hooks.checkpoint_fit import CheckpointFitHook

@@ -61,12 +61,14 @@ STACK = (
     'mmcv_ops',
     'official_checkpoints',
     'onnx_export',
+    'publishing',
     'recovery',
     'seeding',
     'tools',
     'versions',
     'visualization',
     'wrapped_names',
+    'zoo',
 )
 
 

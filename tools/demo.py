@@ -43,8 +43,8 @@ def lighting(text: str) -> tuple[str, str]:
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument('input', help='image, folder, pattern, video, or the number of a webcam')
-    parser.add_argument('config')
-    parser.add_argument('checkpoint')
+    parser.add_argument('config', nargs='?', help='of the model; without config and checkpoint the shipped one')
+    parser.add_argument('checkpoint', nargs='?')
     parser.add_argument('--out', default='poses', help='folder of the results')
     people = parser.add_mutually_exclusive_group()
     people.add_argument('--boxes', metavar='JSON', help="people's boxes: a COCO-style file with these file names")

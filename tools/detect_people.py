@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f'detect_people: {error}')
     bar = Progress(len(images))
     detections, errors = detect_people(detector, images, args.on, args.score_thr, bar.update)
-    content = as_annotations(detections, args.ann_file, args.data_root) if args.unlabelled else detections
+    content = as_annotations(detections, args.ann_file, args.data_root, images) if args.unlabelled else detections
     dump(content, args.out, file_format='json')
     print(f'\n{args.out}: {len(detections)} people in {len(images) - len(errors)} images')
     if errors:

@@ -61,16 +61,12 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
     """The config of one lighting's network for testing, without what only training needs.
 
     Raises:
-        ValueError: If the lighting is unknown, or the model is no ``LightingPoseEstimator``
-            with a ``DualTeacherHead``.
+        ValueError: If the lighting is unknown, or the model is no ``LightingPoseEstimator``.
     """
     check_lighting(name)
     model = config.model
-    if model.type != 'LightingPoseEstimator' or model.head.type != 'DualTeacherHead':
-        raise ValueError(
-            'only a LightingPoseEstimator with a DualTeacherHead has to be made plain, this is a '
-            f'{model.type} with a {model.head.type}'
-        )
+    if model.type != 'LightingPoseEstimator':
+        raise ValueError(f'only a LightingPoseEstimator has to be made plain, this is a {model.type}')
     plain = {
         key: value
         for key, value in config.to_dict().items()
@@ -81,7 +77,7 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
         **_without_lsbn({key: value for key, value in plain['model'].items() if key != 'train_cfg'}),
         'type': 'TopdownPoseEstimator',
         'data_preprocessor': plain['model']['data_preprocessor'][name],
-        'head': _without_lsbn(plain['model']['head']['head']),
+        'head': _without_lsbn(predicting_head(plain['model'])),
     }
     plain['default_hooks'] = {
         key: hook
@@ -90,6 +86,12 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
     }
     plain['test_dataloader'] = force_lighting(plain['test_dataloader'], name)
     return Config(plain)
+
+
+def predicting_head(model: dict) -> dict:
+    """The config of a model's head, without the ``DualTeacherHead`` around it, if there is one."""
+    head = model['head']
+    return head['head'] if head['type'] == 'DualTeacherHead' else head
 
 
 def plain_state_dict(state_dict: dict[str, Tensor], name: str = 'low_light') -> dict[str, Tensor]:

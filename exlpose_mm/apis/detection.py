@@ -7,14 +7,14 @@ import torch
 from mmdet.apis import inference_detector, init_detector
 from mmdet.models.detectors import BaseDetector
 from mmengine.config import Config
-from mmengine.fileio import load
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmpose.structures.bbox import bbox_xywh2xyxy
 
 from exlpose_mm.datasets.annotations import person_category
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
-from exlpose_mm.datasets.files import find_annotation
+from exlpose_mm.datasets.files import find_annotation, image_size
+from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.datasets.transforms.lighting import TagLighting
 from exlpose_mm.datasets.transforms.loading import ImageError, load_image
 from exlpose_mm.datasets.transforms.photometry import ScaleToMean
@@ -142,7 +142,9 @@ def detect_people(
     return detections, errors
 
 
-def as_annotations(detections: list[dict], ann_file: str, data_root: str | None) -> dict:
+def as_annotations(
+    detections: list[dict], ann_file: str, data_root: str | None, images: dict[int, str] | None = None
+) -> dict:
     """Detections as the content of an annotation file of people without joints.
 
     For training data with ``unlabelled=True``, whose images no one has labelled.
@@ -150,9 +152,11 @@ def as_annotations(detections: list[dict], ann_file: str, data_root: str | None)
     Args:
         detections (list[dict]): From :func:`detect_people`.
         ann_file, data_root (str): Of the images; see :func:`list_images`.
+        images (dict[int, str], optional): Image ids and paths from :func:`list_images`, which tell the sizes that
+            ``ann_file`` does not, if it is a list of people.
     """
     path = find_annotation(data_root, ann_file)
-    known = load(path)
+    known = read_annotations(path)
     categories = known.get('categories') or [dict(id=1, name='person')]
     person = person_category(categories, path)['id']
     people = [
@@ -166,7 +170,16 @@ def as_annotations(detections: list[dict], ann_file: str, data_root: str | None)
         )
         for i, d in enumerate(detections, start=1)
     ]
-    return dict(images=known['images'], annotations=people, categories=categories)
+    return dict(
+        images=[_sized(image, images or {}) for image in known['images']], annotations=people, categories=categories
+    )
+
+
+def _sized(image: dict, paths: dict[int, str]) -> dict:
+    if 'width' in image or image['id'] not in paths:
+        return image
+    width, height = image_size(paths[image['id']])
+    return dict(image, width=width, height=height)
 
 
 def _people(detector: BaseDetector, image: np.ndarray, score_thr: float) -> list[tuple[list, float]]:

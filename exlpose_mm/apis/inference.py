@@ -12,14 +12,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmengine.fileio import load
 from mmpose.apis import inference_topdown, init_model
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.structures import PoseDataSample, merge_data_samples
 
 from exlpose_mm.apis.deployment import force_lighting
 from exlpose_mm.datasets.annotations import box_problem, people_of
+from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.datasets.transforms.loading import ImageError, load_8_bits
+from exlpose_mm.engine import zoo
 from exlpose_mm.engine.fitting import load_fitting
 from exlpose_mm.lighting import check_lighting
 from exlpose_mm.visualization import draw_poses, is_dark, lift
@@ -158,21 +159,31 @@ def _read(path: str) -> Frame:
         return Frame(osp.basename(path), None, ' '.join(str(error).split()))
 
 
-def load_model(config: str, checkpoint: str, device: str = 'cpu', lighting: str | None = None) -> BasePoseEstimator:
-    """A pose estimator of any config of this package or of MMPose's top-down ones.
+def load_model(
+    config: str | None = None, checkpoint: str | None = None, device: str = 'cpu', lighting: str | None = None
+) -> BasePoseEstimator:
+    """A pose estimator of any config of this package or of MMPose's top-down ones, or the one that is shipped.
 
     Args:
-        config (str): Path.
-        checkpoint (str): Path, of which only tensors are read, or URL. What a URL names is unpickled
+        config (str, optional): Path. By default, with no checkpoint either, the shipped model's.
+        checkpoint (str, optional): Path, of which only tensors are read, or URL. What a URL names is unpickled
             as usual in MMPose and may run code: take it from a source you trust.
         device (str): Defaults to ``'cpu'``.
         lighting (str, optional): Of every image. By default ``TagLighting`` reads it from each.
 
     Raises:
-        ValueError: If the lighting is unknown, or forced upon a config without ``TagLighting``.
+        ValueError: If the lighting is unknown, or forced upon a config without ``TagLighting``, or there is a config
+            without a checkpoint.
         CheckpointError: If the file cannot be read, holds more than tensors and plain data need, or is of
             another model.
     """
+    if config is None and checkpoint is None:
+        config, checkpoint = zoo.CONFIG, zoo.WEIGHTS
+    if config is None or checkpoint is None:
+        raise ValueError(
+            f'{config or checkpoint} alone is no model: name a config and its checkpoint, or neither to take the '
+            'shipped model'
+        )
     cfg = Config.fromfile(config)
     if lighting is not None:
         cfg.test_dataloader.dataset.pipeline = _forced(cfg, lighting)
@@ -206,7 +217,7 @@ def boxes_from_file(path: str) -> Boxes:
         SourceError: If it is none, or it is not clear which category are people.
     """
     try:
-        content = load(path)
+        content = read_annotations(path)
         files = [image['file_name'] for image in content['images']]
         names = {image['id']: osp.basename(name) for image, name in zip(content['images'], files)}
         boxes: dict[str, list] = {name: [] for name in names.values()}

@@ -4,15 +4,14 @@ Without this MMPose's reader would fail far from the cause, or leave people out 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
-from mmengine.fileio import load
 from mmengine.utils import is_list_of
 
 from exlpose_mm.datasets.files import DatasetError
+from exlpose_mm.datasets.reading import Size, numbers, read_annotations
 
 SCHEMA: dict[str, dict[str, type]] = dict(
     images=dict(id=Integral, file_name=str, width=Real, height=Real),
@@ -22,8 +21,10 @@ LARGEST = 20
 """Times the frame's sides that a box may have: the crop of a larger one would not fit into memory."""
 
 
-def check_annotations(path: str, joints: int, unlabelled: bool = False) -> dict[str, tuple[int, int]]:
-    """Raise unless a COCO annotation file is whole, and the people in it can be used.
+def check_annotations(
+    path: str, joints: int, unlabelled: bool = False, size_of: Callable[[str], Size] | None = None
+) -> dict:
+    """Raise unless an annotation file is whole, and the people in it can be used.
 
     Annotations of other categories are not looked at. People without labelled joints, who are left out, and crowds may
     have any box. Boxes may leave
@@ -33,14 +34,15 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> dict[
         path (str): The file.
         joints (int): K, of each person.
         unlabelled (bool): Only boxes are used, those of all people. Defaults to False.
+        size_of (Callable, optional): See :func:`~exlpose_mm.datasets.reading.read_annotations`.
 
     Returns:
-        dict[str, tuple[int, int]]: Width and height of each image, by its ``file_name``.
+        dict: What the file holds, in COCO's form.
 
     Raises:
         DatasetError: Names the file and, where it is one, the image or annotation.
     """
-    content = _load(path)
+    content = _load(path, size_of)
     for kind in SCHEMA:
         _check_unique(path, f'id of {kind}', (entry['id'] for entry in content[kind]))
     _check_unique(path, 'file_name', (image['file_name'] for image in content['images']))
@@ -49,23 +51,11 @@ def check_annotations(path: str, joints: int, unlabelled: bool = False) -> dict[
         problem = person_problem(person, images.get(person['image_id']), joints, unlabelled)
         if problem:
             raise DatasetError(f'{path}: annotation {person["id"]} {problem}; correct it or take it out')
-    return {image['file_name']: (image['width'], image['height']) for image in content['images']}
+    return content
 
 
-def read_json(path: str) -> Any:
-    """What an annotation file holds.
-
-    Raises:
-        DatasetError: If it is no JSON in UTF-8, without a byte order mark.
-    """
-    try:
-        return load(path)
-    except ValueError as error:
-        raise DatasetError(f'{path} is no JSON file, or not all of it: {error}; download or make it again') from error
-
-
-def _load(path: str) -> dict[str, list]:
-    content = read_json(path)
+def _load(path: str, size_of: Callable[[str], Size] | None) -> dict[str, list]:
+    content = read_annotations(path, size_of)
     for kind, keys in SCHEMA.items():
         entries = content.get(kind) if isinstance(content, dict) else None
         if not entries or not is_list_of(entries, dict):
@@ -101,7 +91,7 @@ def person_problem(person: dict, image: dict | None, joints: int, unlabelled: bo
         return box_problem(person, size)
     if len(keypoints) != 3 * joints:
         return f'has {len(keypoints) / 3:g} keypoints, expected {joints}'
-    places = _numbers(keypoints, (joints, 3))
+    places = numbers(keypoints, (joints, 3))
     if places is None:
         return f'has keypoints that are not numbers (x, y, v): {str(keypoints)[:60]}'
     unknown = places[~np.isin(places[:, 2], (0, 1, 2)), 2]
@@ -118,7 +108,7 @@ def person_problem(person: dict, image: dict | None, joints: int, unlabelled: bo
 def box_problem(person: dict, size: Sequence[float] | np.ndarray) -> str | None:
     """What is wrong with the ``bbox`` of a person or a detection in a frame of this size (w, h); None if nothing is."""
     size = np.asarray(size)
-    box = _numbers(person.get('bbox'), (2, 2))
+    box = numbers(person.get('bbox'), (2, 2))
     if box is None:
         return f'has no box of four numbers (x, y, width, height): {person.get("bbox")!r}'
     corner, extent = box
@@ -158,12 +148,3 @@ def person_category(categories: Sequence[dict], path: str) -> dict:
         f"{path}: which category are people? None, or more than one, is called 'person': "
         f'{[category.get("name") for category in categories]}'
     )
-
-
-def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Finite numbers of a shape, or None."""
-    try:
-        array = np.reshape(values, shape)
-    except (ValueError, TypeError):
-        return None
-    return array.astype(float) if array.dtype.kind in 'iuf' and np.isfinite(array).all() else None

@@ -5,12 +5,15 @@ are. Legend of shapes: K = 14 joints.
 """
 
 import os.path as osp
+from collections.abc import Iterator
+from contextlib import contextmanager
 from numbers import Integral, Real
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from mmengine.dataset import Compose
-from mmengine.fileio import load
+from mmengine.fileio import dump, load
 from mmengine.utils import is_list_of
 from mmpose.datasets.datasets import BaseCocoStyleDataset
 from mmpose.datasets.transforms import LoadImage
@@ -27,9 +30,11 @@ from exlpose_mm.datasets.files import (
     check_annotated_size,
     check_sizes,
     find_annotation,
+    image_size,
     is_turned,
     shared_partners,
 )
+from exlpose_mm.datasets.reading import holds_list
 from exlpose_mm.joints import METAINFO
 from exlpose_mm.lighting import LIGHTINGS
 from exlpose_mm.splits import ALL_LOW_LIGHT, LONG_NAMES, LOW_LIGHT_TRAINING, OCN_CAMERAS, SHORT_NAMES, WELL_LIT
@@ -51,7 +56,7 @@ TURNING = ('color', 'grayscale')
 """Ways of loading in which mmcv turns an image by its EXIF data."""
 
 
-def _check_detections(bbox_file: str, ann_file: str) -> None:
+def _check_detections(bbox_file: str, ann_file: str, images: list[dict]) -> None:
     """Raise unless ``bbox_file`` holds COCO detections of people in the images of ``ann_file``."""
     if not osp.isfile(bbox_file):
         raise MissingFileError(f'no bbox_file {bbox_file!r}; tools/detect_people.py writes one')
@@ -60,7 +65,7 @@ def _check_detections(bbox_file: str, ann_file: str) -> None:
         raise DatasetError(f'{bbox_file}: expected a list of COCO detections with the keys {keys}')
     if not any(d['category_id'] == 1 for d in detections):
         raise DatasetError(f'{bbox_file} has no detection of a person (category_id 1)')
-    sizes = {image['id']: (image['width'], image['height']) for image in load(ann_file)['images']}
+    sizes = {image['id']: (image['width'], image['height']) for image in images}
     ids = [detection['image_id'] for detection in detections]
     unknown = [i for i in ids if not isinstance(i, Integral) or i not in sizes]
     if unknown:
@@ -203,26 +208,42 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             list[dict]: One dict per person (top-down) or per image (bottom-up).
         """
         self.ann_file = find_annotation(self.data_root, self.ann_file)
-        sizes = check_annotations(self.ann_file, self.metainfo['num_keypoints'], self.unlabelled)
-        prefix, self.data_prefix = self.data_prefix, dict(img='')
-        try:
+        finder = ImageFinder(self._image_bases(), self._find_pair_file())
+        content = check_annotations(
+            self.ann_file,
+            self.metainfo['num_keypoints'],
+            self.unlabelled,
+            size_of=lambda name: image_size(finder.find(name, self._first_lighting)),
+        )
+        if self.bbox_file:
+            _check_detections(self.bbox_file, self.ann_file, content['images'])
+        with self._read_by_mmpose(content):
             data_list = super().load_data_list()
-        finally:
-            self.data_prefix = prefix
         if not data_list:
             raise DatasetError(
                 f'{self.ann_file} has no person with a labelled joint; with unlabelled=True boxes suffice'
             )
-        images = self._find_images({info['img_path']: sizes[info['img_path']] for info in data_list})
+        sizes = {image['file_name']: (image['width'], image['height']) for image in content['images']}
+        images = self._find_images(finder, {info['img_path']: sizes[info['img_path']] for info in data_list})
         for info in data_list:
             info.update(images[info['img_path']], split=self.split)
             if self.bbox_file:
                 info['bbox_file'] = self.bbox_file
         return data_list
 
-    def _load_detection_results(self) -> list[dict]:
-        _check_detections(self.bbox_file, self.ann_file)
-        return super()._load_detection_results()
+    @contextmanager
+    def _read_by_mmpose(self, content: dict) -> Iterator[None]:
+        """Have MMPose find plain file names, and a file in COCO's form, the only one that it reads."""
+        ann_file, prefix = self.ann_file, self.data_prefix
+        with TemporaryDirectory() as folder:
+            try:
+                self.data_prefix = dict(img='')
+                if holds_list(ann_file):  # of people, or the checks would have refused it
+                    self.ann_file = osp.join(folder, osp.basename(ann_file))
+                    dump(content, self.ann_file)
+                yield
+            finally:
+                self.ann_file, self.data_prefix = ann_file, prefix
 
     def parse_data_info(self, raw_data_info: dict) -> dict | None:
         """Parse an annotation; None if it is of no person, or has no labelled joint, but ought to."""
@@ -248,9 +269,13 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         joints = dict(num_keypoints=1, keypoints=np.ones(1)) if self.unlabelled else {}
         return super()._is_valid_instance({**data_info, **joints})
 
-    def _find_images(self, sizes: dict[str, tuple[int, int]]) -> dict[str, dict]:
+    @property
+    def _first_lighting(self) -> str:
+        """Of the image that is ``img_path``."""
+        return 'low_light' if self.lighting == 'paired' else self.lighting
+
+    def _find_images(self, finder: ImageFinder, sizes: dict[str, tuple[int, int]]) -> dict[str, dict]:
         """Map the file names of the annotation file, given with their sizes, to the path keys of a sample."""
-        finder = ImageFinder(self._image_bases(), self._find_pair_file())
         found, errors = {}, []
         for name, size in sizes.items():
             try:

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from glob import escape, glob
 
 from PIL import ExifTags, Image
 
@@ -17,6 +18,9 @@ from exlpose_mm.lighting import LIGHTINGS
 from exlpose_mm.splits import LONG_NAMES, SHORT_NAMES
 
 FOLDERS = dict(zip(LIGHTINGS, ('dark', 'bright')))
+PERSON_LIST = 'ExLPose_train_trans.json'
+"""The training set as one entry a person, which has the people of both training files."""
+TRAINING = ('ExLPose_train_LL.json', 'ExLPose_train_WL.json')
 ANNOTATION_DIRS = (
     '',
     *(
@@ -44,14 +48,14 @@ def find_annotation(data_root: str | None, ann_file: str) -> str:
 
     A path that exists as given wins. Otherwise the file's name, or its other spelling
     (``LL-A``/``LL-All``, ``ExLPose-OC``/``ExLPose-OCN``, ...), is looked for in the data
-    root and in its annotation folders.
+    root and in its annotation folders. :data:`PERSON_LIST` serves where a training file is nowhere.
 
     Args:
         data_root (str, optional): Folder of the data set; None is the working directory.
         ann_file (str): File name, path below ``data_root``, or path.
 
     Raises:
-        MissingFileError: If there is no such file; lists the places.
+        MissingFileError: If there is no such file; lists the places, and JSON files that are there.
     """
     root, (folder, name) = data_root or '', osp.split(ann_file)
     folders = [folder] if osp.isabs(folder) else [folder, *ANNOTATION_DIRS]
@@ -60,11 +64,21 @@ def find_annotation(data_root: str | None, ann_file: str) -> str:
     for place in places:
         if osp.isfile(place):
             return place
+    there = dict.fromkeys(path for place in folders for path in _json_files(osp.join(root, place)))
     raise MissingFileError(
         f'no annotation file {ann_file!r}; looked for:\n  '
         + '\n  '.join(dict.fromkeys(places))
+        + (f'\nThere is {_listed([*there])}.' if there else '')
         + '\nSet data_root to the folder that holds the data set.'
     )
+
+
+def _json_files(folder: str) -> list[str]:
+    return sorted(glob(osp.join(escape(folder), '*.json')))
+
+
+def _listed(names: Sequence[str], most: int = 10) -> str:
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if names[most:] else '')
 
 
 def _aliases(name: str) -> list[str]:
@@ -77,7 +91,7 @@ def _aliases(name: str) -> list[str]:
     )
     other_split = SHORT_NAMES.get(split) or LONG_NAMES.get(split, split)
     names = [f'{h}_{s}{extension}' for h in (head, other_head) for s in (split, other_split)]
-    return list(dict.fromkeys([name, *names]))
+    return list(dict.fromkeys([name, *names, *([PERSON_LIST] if name in TRAINING else [])]))
 
 
 _WORD = re.compile(r'^(.*)_(bright|dark)(?=[_.])')

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from mmengine.fileio import load
 from mmengine.utils import ProgressBar
 
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
 from exlpose_mm.datasets.files import DatasetError, ImageFinder, MissingFileError, find_annotation, shared_partners
+from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.datasets.transforms.loading import ImageError, load_image
 
 
@@ -116,7 +116,7 @@ def _tasks(root: str, report: Report) -> list[tuple[str, str, tuple, list[dict]]
     path = find_annotation(root, report.known.ann_file)
     dataset = ExLPoseDataset('low_light', path, root, lazy_init=True)
     finder = ImageFinder(dataset._image_bases(), dataset._find_pair_file())
-    content = load(path)
+    content = read_annotations(path)
     people: dict[int, list[dict]] = {}
     report.images, report.people = len(content['images']), len(content['annotations'])
     for person in content['annotations']:
@@ -162,7 +162,7 @@ def _look(low_light: str, well_lit: str, annotated: tuple, people: list[dict]) -
     problems += [
         '{} is {} x {} pixels, annotated as {} x {}'.format(path, *size, *annotated)
         for path, size in list(sizes.items())[:1]
-        if size != annotated
+        if size != annotated and annotated != (None, None)  # a list of people does not tell
     ]
     for size in list(sizes.values())[:1]:
         problems += [

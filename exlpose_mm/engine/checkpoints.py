@@ -23,11 +23,15 @@ from mmengine.dist import barrier, is_main_process
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
+from safetensors import SafetensorError
+from safetensors.torch import safe_open, save_file
 
 from exlpose_mm import writing
 
 StateDict = dict[str, torch.Tensor]
 MAX_LISTED = 10
+SAFETENSORS = '.safetensors'
+"""What files of the safetensors format end with: tensors alone, and no pickle."""
 
 
 class CheckpointError(ValueError):
@@ -78,6 +82,8 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     filename = osp.expanduser(filename)
     if not osp.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
+    if filename.endswith(SAFETENSORS):
+        return dict(state_dict=read_safetensors(filename))
     with _explained(filename):
         archive = zipfile.is_zipfile(filename)
         if archive:
@@ -117,7 +123,36 @@ def load_weights(source: str | Path) -> StateDict:
     Raises:
         CheckpointError: If the file cannot be read or has no state dict. Names it.
     """
+    if str(source).endswith(SAFETENSORS):
+        return read_safetensors(source)
     return read_checkpoint(source, pickle_module=WeightsPickle, weights_only=False)['state_dict']
+
+
+def read_safetensors(path: str | Path) -> StateDict:
+    """All tensors of a safetensors file, on the CPU, in the type that they are stored in.
+
+    Raises:
+        CheckpointError: If the file cannot be read or is not of that format. Names it.
+    """
+    try:
+        with safe_open(path, framework='pt') as file:
+            return {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f'{path} is no safetensors file, or not all of it: {error}') from error
+
+
+def save_half(state_dict: StateDict, path: str | Path) -> None:
+    """Write a safetensors file, whole or not at all; numbers that are no integers become half precision.
+
+    Raises:
+        CheckpointError: If the file cannot be written, or a value is beyond half precision, which ends at 65504.
+    """
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in state_dict.items()}
+    beyond = [name for name, value in halves.items() if not value.isfinite().all()]
+    if beyond:
+        raise CheckpointError(f'half precision ends at 65504, and these have values beyond it: {_listed(beyond)}')
+    with replacing(Path(path)) as temporary:
+        save_file(halves, temporary)
 
 
 def keep_weights(source: str | Path, target: str | Path) -> None:

@@ -17,9 +17,10 @@ from mmpose.registry import METRICS
 from xtcocotools.coco import COCO
 from xtcocotools.cocoeval import COCOeval
 
-from exlpose_mm.datasets.annotations import people_of, read_json
+from exlpose_mm.datasets.annotations import people_of
 from exlpose_mm.datasets.exlpose import find_annotation
 from exlpose_mm.datasets.files import DatasetError
+from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.results import GROUND_TRUTH, MatchedDetections, Results, ordered, text_table
 from exlpose_mm.splits import MEANS, ROWS, UNIONS, lighting_of_row
@@ -401,7 +402,7 @@ def _load_ground_truth(path: str) -> dict:
     People without joints may lack ``keypoints`` and ``bbox``, and the file ``categories``. Whatever category is people
     becomes 1, as predictions are; others are left out.
     """
-    dataset = read_json(path)
+    dataset = read_annotations(path)
     known = {image['id'] for image in dataset['images']}
     annotations = [annotation for annotation in people_of(dataset, path) if annotation['image_id'] in known]
     unlabelled = max((len(annotation.get('keypoints') or ()) for annotation in annotations), default=0) * [0]

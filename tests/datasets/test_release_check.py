@@ -54,7 +54,7 @@ def test_a_missing_file_and_a_broken_one(exlpose_root):
     (exlpose_root / 'Annotations' / 'ExLPose_train_LL.json').unlink()
     (exlpose_root / 'Annotations' / 'ExLPose_test_LL-N.json').write_text('{"images": [', encoding='utf-8')
     first, second = problems(exlpose_root, TINY[:2])
-    assert 'no annotation file' in first and 'ExLPose_test_LL-N.json is no COCO annotation file' in second
+    assert 'no annotation file' in first and 'ExLPose_test_LL-N.json is no JSON file' in second
 
 
 def test_an_unreadable_image_and_one_of_another_size(exlpose_root):

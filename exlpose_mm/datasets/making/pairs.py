@@ -22,14 +22,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.fileio import load
 from mmengine.logging import MMLogger
 from mmengine.utils import ProgressBar
 
 from exlpose_mm.camera.simulation import LEVELS, PRESETS, camera_of
 from exlpose_mm.datasets.annotations import person_category, person_problem
 from exlpose_mm.datasets.exlpose import PAIR_FILE
-from exlpose_mm.datasets.files import check_tiff, path_parts
+from exlpose_mm.datasets.files import check_tiff, image_size, path_parts
 from exlpose_mm.datasets.making.layout import (
     IMAGES,
     SIDES,
@@ -39,6 +38,7 @@ from exlpose_mm.datasets.making.layout import (
     write_file,
     write_image,
 )
+from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.datasets.transforms.darkening import SimulateLowLight
 from exlpose_mm.datasets.transforms.loading import load_image
 from exlpose_mm.joints import JOINTS
@@ -109,7 +109,8 @@ def make_pairs(
         PairMakingError: If the annotation file is none, has no people or other joints, a setting
             is wrong, ``root`` holds this split made with other settings or anything else, or a
             worker process died.
-        DatasetError: If it is not clear which category are people.
+        DatasetError: If the annotation file is no JSON, an entry of a list of people is not as it ought to be or has no
+            readable image, or it is not clear which category are people.
     """
     folder = Path(root)
     tasks = plan(settings)
@@ -150,7 +151,7 @@ def plan(settings: Settings) -> list[dict]:
         )
     for level in settings.levels:
         SimulateLowLight(level)
-    content = _load(settings.ann_file)
+    content = _load(settings.ann_file, settings.image_dir)
     people = _people(content, settings.ann_file)
     images = sorted((image for image in content['images'] if image['id'] in people), key=lambda image: image['id'])
     if not images:
@@ -237,16 +238,16 @@ def _names(split: str, image_id: int) -> dict[str, str]:
     return {side: f'{side}/{split}_{image_id:012d}_{side}.png' for side in SIDES}
 
 
-def _load(ann_file: str) -> dict:
+def _load(ann_file: str, image_dir: str) -> dict:
     try:
-        content = load(ann_file)
+        content = read_annotations(ann_file, lambda name: image_size(osp.join(image_dir, *path_parts(name))))
         ids = [image['id'] for image in content['images']]
         sizes = [(image['width'], image['height'], image['file_name']) for image in content['images']]
         if not all(isinstance(i, int) for i in ids) or len(set(ids)) != len(ids):
             raise PairMakingError(f'{ann_file}: image ids must be different integers')
         if not content['annotations'] or not content['categories'] or not sizes:
             raise PairMakingError(f'{ann_file} has no images, no annotations or no categories')
-    except (OSError, TypeError, KeyError, json.JSONDecodeError) as error:
+    except (OSError, TypeError, KeyError) as error:
         raise PairMakingError(f'{ann_file} is no COCO annotation file: {error!r}') from error
     return content
 

@@ -9,8 +9,8 @@ import numpy as np
 from mmpose.datasets.transforms import LoadImage
 from mmpose.registry import TRANSFORMS
 
-from exlpose_mm.datasets.annotations import read_json
 from exlpose_mm.datasets.files import check_annotated_size, image_size
+from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.lighting import LIGHTINGS
 
 
@@ -101,7 +101,7 @@ def _annotated_size(results: dict) -> tuple[int, int] | None:
 @cache
 def _annotated_sizes(ann_file: str) -> dict[int, tuple[int | None, int | None]]:
     """By image id; none of a file that is not COCO's. MMPose keeps nothing of it but the people."""
-    content = read_json(ann_file)
+    content = read_annotations(ann_file)
     images = content.get('images', ()) if isinstance(content, dict) else ()
     return {image['id']: (image.get('width'), image.get('height')) for image in images}
 

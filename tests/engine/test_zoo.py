@@ -1,0 +1,129 @@
+"""The model that the package carries, as whoever has none meets it."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.infer import BaseInferencer
+from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
+from mmpose.apis.inferencers import get_model_aliases
+
+from exlpose_mm import ExLPoseDataset
+from exlpose_mm.apis.deployment import deploy
+from exlpose_mm.apis.inference import find_poses, load_model
+from exlpose_mm.datasets.transforms.darkening import SimulateLowLight
+from exlpose_mm.engine.checkpoints import read_safetensors
+from exlpose_mm.engine.zoo import CONFIG, NAME, WEIGHTS, ZOO, models_of_metafile
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def model():
+    return load_model()
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / 'night.jpg'
+    cv2.imwrite(str(path), np.random.default_rng(0).poisson(1.0, (128, 96, 3)).astype(np.uint8))
+    return str(path)
+
+
+class TestFile:
+    def test_is_small_enough_to_be_carried(self):
+        assert 1e6 < os.path.getsize(WEIGHTS) <= 16e6
+
+    def test_is_of_its_config(self):
+        built, found = init_model(CONFIG, None, device='cpu').state_dict(), read_safetensors(WEIGHTS)
+        assert {name: value.shape for name, value in built.items()} == {k: v.shape for k, v in found.items()}
+
+    def test_config_needs_no_other(self):
+        text = str(Config.fromfile(CONFIG).to_dict())
+        assert [word for word in ('_base_', 'data_root', 'init_cfg', 'checkpoint', os.sep) if word in text] == []
+
+    def test_card_says_what_the_weights_may_be_used_for(self):
+        card = (ZOO / 'README.md').read_text(encoding='utf-8')
+        assert 'research only' in card and 'CVPR 2011' in card and f'exlpose_mm/zoo/{NAME}' in card
+
+
+class TestName:
+    def test_is_all_that_an_inferencer_needs(self, picture, tmp_path):
+        result = next(MMPoseInferencer('exlpose', device='cpu')(picture, out_dir=str(tmp_path / 'out')))
+        (person,) = result['predictions'][0]
+        assert np.shape(person['keypoints']) == (14, 2) and np.isfinite(person['keypoints']).all()
+        assert person['bbox'][0] == [0, 0, 96, 128], 'the whole image'
+        assert (tmp_path / 'out/visualizations/night.jpg').is_file()
+
+    def test_gives_the_weights_that_are_shipped(self, model, picture):
+        (wanted,) = inference_topdown(model, picture)
+        found = next(MMPoseInferencer('exlpose', device='cpu')(picture, return_datasamples=True))['predictions'][0]
+        np.testing.assert_array_equal(found.pred_instances.keypoints, wanted.pred_instances.keypoints)
+        assert found.lighting == 'low_light'
+
+    def test_stands_beside_those_of_mmpose(self):
+        assert 'human' in get_model_aliases('mmpose')
+        assert BaseInferencer.list_models('mmpose', '^exlpose$') == ['exlpose']
+
+    def test_is_no_detector(self):
+        folder = BaseInferencer._get_repo_or_mim_dir('mmdet')
+        names = [entry['Name'] for entry in models_of_metafile(folder)]
+        assert len(names) > 100 and NAME not in names
+
+    def test_is_known_to_a_fresh_interpreter(self):
+        code = 'import exlpose_mm\nfrom mmpose.apis import Pose2DInferencer\nPose2DInferencer("exlpose", device="cpu")'
+        done = subprocess.run([sys.executable, '-c', code], capture_output=True, encoding='utf-8', cwd=ROOT)
+        assert done.returncode == 0, done.stderr
+
+
+class TestDemo:
+    def demo(self, *arguments):
+        runpy.run_path(str(ROOT / 'tools/demo.py'))['main']([*map(str, arguments), '--device', 'cpu'])
+
+    def test_of_a_picture_and_nothing_else(self, picture, tmp_path, capsys):
+        self.demo(picture, '--out', tmp_path / 'out')
+        assert '1 people in 1 frames, 1 taken to be low_light' in capsys.readouterr().out
+        assert cv2.imread(str(tmp_path / 'out/night.png')).shape == (128, 2 * 96, 3)
+
+    def test_of_a_config_without_a_checkpoint(self, picture, tmp_path):
+        with pytest.raises(SystemExit, match='own.py alone is no model: name a config and its checkpoint, or neither'):
+            self.demo(picture, 'own.py', '--out', tmp_path / 'out')
+
+    def test_of_a_checkpoint_without_a_config(self):
+        with pytest.raises(ValueError, match='own.pth alone is no model'):
+            load_model(checkpoint='own.pth')
+
+
+def test_it_can_be_made_plain(model, picture, tmp_path):
+    plain = init_model(*map(str, deploy(Config.fromfile(CONFIG), WEIGHTS, tmp_path / 'plain')), device='cpu')
+    assert type(plain).__name__ == 'TopdownPoseEstimator'
+    (found,), (wanted,) = (inference_topdown(estimator, picture) for estimator in (plain, model))
+    np.testing.assert_allclose(found.pred_instances.keypoints, wanted.pred_instances.keypoints, atol=1e-3)
+
+
+@pytest.mark.parametrize('level, most', [(None, 0.12), ('exlpose-normal', 0.32)])
+def test_it_sees_people(model, data_dir, level, most):
+    """Of 502 in photographs that it was not trained on, every twentieth: joints' distances as a share of the box."""
+    root = data_dir / 'lspet14'
+    people = ExLPoseDataset(
+        'well_lit',
+        'annotations/lspet14_val.json',
+        str(root),
+        data_prefix=dict(img=str(root / 'images')),
+        test_mode=True,
+    )
+    errors = []
+    for person in (people[i] for i in range(0, len(people), 20)):
+        frame = cv2.imread(person['img_path'])
+        if level:
+            frame = SimulateLowLight(level, paired=False, seed=0)(dict(img=frame, img_id=person['img_id']))['img']
+        found = find_poses(model, frame, person['bbox']).pred_instances
+        distances = np.linalg.norm(found.keypoints[0] - person['keypoints'][0], axis=1)
+        errors.append(distances[person['keypoints_visible'][0] > 0].mean() / np.ptp(person['bbox'][0, 1::2]))
+    assert np.median(errors) < most
