@@ -50,8 +50,8 @@ For comparison: MMPose's model zoo gives 40.1 AP on LL-A for its own HRNet-W32 c
 trained on low-light images only, for 210 epochs and with stronger augmentation than the
 `td-hm_hrnet-w32` configs here. Those take its network, and all else from this folder.
 
-`exlpose-ocn` tests on ExLPose-OCN: rows A7M3, RICOH3 and their mean, OCN. Any model of this folder but RTMPose is tested
-on it in the same way, by a config of three lines, and at several scales of the network's input:
+`exlpose-ocn` tests on ExLPose-OCN: rows A7M3, RICOH3 and their mean, OCN; three lines do so for another model of this
+folder. At several scales of the network's input (not of RTMPose, whose weights are for one):
 
 ```bash
 for scale in 0.5 1 2; do
