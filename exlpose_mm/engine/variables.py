@@ -1,10 +1,11 @@
-"""What users say of a config from outside: where the data are, and what the backbone starts from.
+"""What users say of a config from outside: where the data are, what the backbone starts from, how large its input is.
 
 ``--cfg-options data_root=DIR`` would change a variable that the config has used already, and so nothing. Here the
 places are set that a variable is about, in any config: shipped, written to a work dir, deployed, or of stock MMPose.
 """
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,9 +17,16 @@ from mmengine.runner import Runner
 from mmpose.registry import DATASETS, HOOKS
 
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
+from exlpose_mm.engine.building import change_dicts
 
 VARIABLES = ('data_root', 'pretrained', 'crop_cache')
 """What may be said, as ``NAME=VALUE`` or by the environment variable of the name in capitals."""
+SCALED = ('input_size', 'heatmap_size')
+"""Sizes (w, h) that ``input_scale`` multiplies, wherever they stand in a config."""
+FIXED = ('in_featuremap_size', 'img_size')
+"""Sizes that the weights of a head or a backbone are for."""
+STRIDE = 32
+"""Pixels of the input for a cell of a backbone's last features."""
 READ = {
     *inspect.signature(Runner.__init__).parameters,
     'preprocess_cfg',
@@ -45,18 +53,21 @@ def variable(name: str, default: str) -> str:
     return os.environ.get(name.upper(), default)
 
 
-def load_config(path: str, **variables: str | None) -> Config:
-    """Read a config, with the data root and the backbone's checkpoint that were asked for.
+def load_config(path: str, input_scale: str | float | None = None, **variables: str | None) -> Config:
+    """Read a config, with the data root, the backbone's checkpoint and the input size that were asked for.
 
     Args:
         path (str): The file.
+        input_scale (str | float, optional): Factor of the network's input and heatmaps, for tests at several scales;
+            the joints' Gaussians, which are in cells, stay as they are.
         **variables: Of :data:`VARIABLES`: ``data_root``, the folder of all its data sets and metrics; ``pretrained``,
             path or URL of what the backbone starts from; ``crop_cache``, a file of ``tools/cache_crops.py`` for all
             its data sets. None, the default, is what the environment variable ``DATA_ROOT``, ``PRETRAINED`` or
             ``CROP_CACHE`` says or, if there is none, what the config does.
 
     Raises:
-        ConfigError: If there is no such file, or the config has no such place, or several that differ.
+        ConfigError: If there is no such file, or the config has no such place, or several that differ, or its network
+            takes no input of the scaled size.
     """
     known = {name: os.environ.get(name.upper()) for name in VARIABLES}
     known.update((name, value) for name, value in variables.items() if value is not None)
@@ -67,11 +78,13 @@ def load_config(path: str, **variables: str | None) -> Config:
         config = Config.fromfile(path)
     for name, value in wanted.items():
         (_set_crop_cache if name == 'crop_cache' else _set)(config, name, value)
+    if input_scale is not None:
+        _scale_input(config, input_scale)
     return config
 
 
 def take_variables(argv: Iterable[str]) -> tuple[list[str], dict[str, str]]:
-    """Take ``NAME=VALUE`` of :data:`VARIABLES` out of a command line's ``--cfg-options``.
+    """Take ``NAME=VALUE`` of :data:`VARIABLES` and ``input_scale`` out of a command line's ``--cfg-options``.
 
     Returns:
         tuple[list[str], dict[str, str]]: The remaining arguments, and the variables.
@@ -83,7 +96,7 @@ def take_variables(argv: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     for argument in _split_options(argv):
         name, equals, value = argument.partition('=')
         inside = argument == '--cfg-options' or (inside and not argument.startswith('--'))
-        if inside and equals and name in VARIABLES:
+        if inside and equals and name in (*VARIABLES, 'input_scale'):
             variables[name] = value
             continue
         if inside and equals and name.partition('.')[0] not in READ:
@@ -149,6 +162,35 @@ def _with_crop_cache(dataset: dict, file: str, following: Sequence[dict] = ()) -
     if kind is None or not issubclass(kind, ExLPoseDataset):
         return dataset
     return dict(dataset, crop_cache=dict(file=file, pipeline=following) if following else file)
+
+
+def _scale_input(config: Config, scale: str | float) -> None:
+    what = f'{config.filename}: input_scale={scale}'
+    try:
+        factor = float(scale)
+    except ValueError:
+        factor = math.nan
+    if not 0 < factor < math.inf:
+        raise ConfigError(f'{what} is no positive number')
+    whole = config.to_dict()
+    inputs = {tuple(value) for key, value in _items(whole) if key == 'input_size'}
+    if not inputs:
+        raise ConfigError(f'{what} changes nothing, there is no input_size in it')
+    fixed = sorted({key for key, _ in _items(whole['model']) if key in FIXED})
+    if fixed:
+        raise ConfigError(f'{what}: its weights are for one input size, as {fixed[0]} says; train one for another size')
+    wrong = [size for size in sorted(inputs) if any(side * factor % STRIDE for side in size)]
+    if wrong:
+        raise ConfigError(
+            f'{what}: {" x ".join(f"{side * factor:g}" for side in wrong[0])} pixels are no multiples of {STRIDE}, as '
+            f'backbones need; take another factor of its {wrong[0][0]} x {wrong[0][1]}'
+        )
+    for part, value in change_dicts(whole, lambda node: {key: _scaled(key, node[key], factor) for key in node}).items():
+        config[part] = value
+
+
+def _scaled(key: str, value: Any, factor: float) -> Any:
+    return tuple(round(side * factor) for side in value) if key in SCALED else value
 
 
 def _parts(config: Config, name: str) -> list[str]:
@@ -234,6 +276,8 @@ class VariablesHook(Hook):
     def before_run(self, runner: Runner) -> None:
         path, config = runner.cfg.filename, runner.cfg
         file = Config.fromfile(path) if path and os.path.isfile(path) else config
+        if 'input_scale' in config:
+            raise ConfigError(f'input_scale={config.input_scale} changes nothing here; use `mim test exlpose_mm`')
         for name in VARIABLES:
             value = config.get(name)
             # Where the variable is the file's own, its places may have been set one by one.

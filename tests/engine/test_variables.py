@@ -1,20 +1,29 @@
 """data_root and pretrained from outside: in every config they act, or are refused."""
 
+import json
 import os
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import mmpose
+import numpy as np
 import pytest
+from conftest import coco_file, person_annotation
 from list_configs import shipped_configs
 from mmengine.config import Config
+from mmengine.runner import Runner
+from mmpose.models.backbones import ResNet
 from test_tools import DEMO, PAPER, random_checkpoint
 
 from exlpose_mm import cli
 from exlpose_mm.apis.deployment import plain_config
+from exlpose_mm.engine.building import strip_init_cfg
 from exlpose_mm.engine.variables import ConfigError, VariablesHook, load_config, take_variables
+from exlpose_mm.splits import OCN_CAMERAS
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [str(path) for path in shipped_configs(ROOT / 'configs')]
@@ -230,3 +239,78 @@ def run(script, *args, **environment):
         encoding='utf-8',
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', **environment},
     )
+
+
+OCN = 'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py'
+
+
+def sizes(node, name):
+    """Values of a key, at any depth."""
+    found = [tuple(node[name])] if isinstance(node, dict) and name in node else []
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, (list, tuple)) else ():
+        found += sizes(child, name)
+    return found
+
+
+class TestInputScale:
+    @pytest.mark.parametrize('name', NAMES)
+    def test_of_every_shipped_config(self, name):
+        path, plain = ROOT / 'configs' / name, Config.fromfile(ROOT / 'configs' / name).to_dict()
+        if sizes(plain, 'in_featuremap_size'):
+            with pytest.raises(
+                ConfigError, match='input_scale=2: its weights are for one input size, as in_featuremap'
+            ):
+                load_config(path, input_scale=2)
+            return
+        for key in ('input_size', 'heatmap_size'):
+            wanted = [(2 * width, 2 * height) for width, height in sizes(plain, key)]
+            assert sizes(load_config(path, input_scale='2').to_dict(), key) == wanted != []
+
+    @pytest.mark.parametrize(
+        'scale, message',
+        [
+            ('wide', 'no positive number'),
+            ('-1', 'no positive number'),
+            ('0', 'no positive number'),
+            ('inf', 'no positive number'),
+            ('0.75', '144 x 192 pixels are no multiples of 32.* 192 x 256'),
+        ],
+    )
+    def test_that_no_network_takes(self, scale, message):
+        with pytest.raises(ConfigError, match=f'{PAPER.name}: input_scale={scale}.*{message}'):
+            load_config(PAPER, input_scale=scale)
+
+    def test_of_a_config_without_sizes(self, tmp_path):
+        (tmp_path / 'odd.py').write_text('model = dict()', encoding='utf-8')
+        with pytest.raises(ConfigError, match='odd.py: input_scale=2 changes nothing, there is no input_size in it'):
+            load_config(tmp_path / 'odd.py', input_scale=2)
+
+    def test_is_an_option_of_our_scripts_alone(self):
+        assert take_variables(['c.py', '--cfg-options', 'input_scale=0.5']) == (['c.py'], dict(input_scale='0.5'))
+        with pytest.raises(ConfigError, match='input_scale=2 changes nothing here; use `mim test exlpose_mm`'):
+            VariablesHook().before_run(SimpleNamespace(cfg=Config(dict(input_scale=2))))
+
+    def test_of_the_two_other_cameras(self, tmp_path, monkeypatch):
+        """The rows are those of any test, and the network sees the size that was asked for."""
+        for i, camera in enumerate(OCN_CAMERAS):
+            content = coco_file([(i, f'{camera}.png', [person_annotation(i, i, (40, 10, 34, 74))])])
+            (tmp_path / f'ExLPose-OC_test_{camera}.json').write_text(json.dumps(content), encoding='utf-8')
+            cv2.imwrite(
+                str(tmp_path / f'{camera}.png'), np.random.default_rng(i).integers(0, 9, (96, 128, 3), np.uint8)
+            )
+        seen = []
+
+        def forward(backbone, images, stock=ResNet.forward):
+            seen.append(tuple(images.shape[-2:]))
+            return stock(backbone, images)
+
+        monkeypatch.setattr(ResNet, 'forward', forward)
+        for scale in (0.5, 1):
+            config = load_config(ROOT / 'configs' / OCN, data_root=str(tmp_path), input_scale=scale)
+            strip_init_cfg(config.model)
+            config.work_dir = str(tmp_path / f'work-{scale}')
+            config.test_dataloader.update(num_workers=0, persistent_workers=False)
+            result = Runner.from_cfg(config).test()
+            assert {key.partition('/')[0] for key in result} == {*OCN_CAMERAS, 'OCN'}
+            assert result['OCN/OKS'] == pytest.approx(np.mean([result[f'{camera}/OKS'] for camera in OCN_CAMERAS]))
+        assert seen == [(128, 96), (128, 96), (256, 192), (256, 192)], 'each image and its mirror image'

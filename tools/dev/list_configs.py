@@ -48,7 +48,18 @@ FOLDERS = {
 
 For comparison: MMPose's model zoo gives 40.1 AP on LL-A for its own HRNet-W32 config, which is
 trained on low-light images only, for 210 epochs and with stronger augmentation than the
-`td-hm_hrnet-w32` configs here. Those take its network, and all else from this folder.""",
+`td-hm_hrnet-w32` configs here. Those take its network, and all else from this folder.
+
+`exlpose-ocn` tests on ExLPose-OCN: rows A7M3, RICOH3 and their mean, OCN; three lines do so for another model of this
+folder. At several scales of the network's input (not of RTMPose, whose weights are for one):
+
+```bash
+for scale in 0.5 1 2; do
+    mim test exlpose_mm configs/exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py --checkpoint CHECKPOINT \\
+        --work-dir work_dirs/ocn-$scale --cfg-options input_scale=$scale
+done
+python tools/compare.py 0.5=work_dirs/ocn-0.5 1=work_dirs/ocn-1 2=work_dirs/ocn-2 --baseline 1
+```""",
     'lspet': """Real photographs of 14 joints in simulated darkness that is drawn anew in each epoch.""",
 }
 """Folder to what its README says above the table."""
