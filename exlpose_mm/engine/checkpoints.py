@@ -24,7 +24,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 from mmengine.utils import digit_version
 from safetensors import SafetensorError
-from safetensors.torch import safe_open, save_file
+from safetensors.torch import safe_open, save
 
 from exlpose_mm import writing
 
@@ -152,7 +152,7 @@ def save_half(state_dict: StateDict, path: str | Path) -> None:
     if beyond:
         raise CheckpointError(f'half precision ends at 65504, and these have values beyond it: {_listed(beyond)}')
     with replacing(Path(path)) as temporary:
-        save_file(halves, temporary)
+        temporary.write_bytes(save(halves))  # `save_file` would keep others from reading it
 
 
 def keep_weights(source: str | Path, target: str | Path) -> None:

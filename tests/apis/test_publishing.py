@@ -74,6 +74,10 @@ class TestWeights:
         numbers = sum(int(np.prod(entry['shape'])) for entry in entries.values() if entry['dtype'] == 'F16')
         assert published[1].stat().st_size < 2 * numbers + 1e5
 
+    def test_may_be_read_by_whoever_may_read_the_config(self, published):
+        config, safe = (path.stat().st_mode for path in published)
+        assert config == safe
+
     def test_load_without_unpickling(self, published, monkeypatch):
         monkeypatch.setattr(torch, 'load', lambda *args, **kwargs: pytest.fail('unpickled'))
         loaded = load_model(*map(str, published))
