@@ -103,7 +103,8 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     Args:
         lighting (str): ``'paired'``, ``'low_light'`` or ``'well_lit'``. Annotation files of
             the other lighting serve as well: their images are mapped to the partners.
-        ann_file (str): See :func:`find_annotation`.
+        ann_file (str): See :func:`find_annotation` and, for what it may hold,
+            :func:`~exlpose_mm.datasets.reading.read_annotations`.
         data_root (str): Folder of the data set. Defaults to ``'data/ExLPose'``.
         split (str, optional): Defaults to what ``ann_file`` and ``lighting`` tell: LL, LL-N,
             LL-H, LL-E, LL-A or WL.

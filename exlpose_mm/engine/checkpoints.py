@@ -83,7 +83,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     if not osp.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
     if filename.endswith(SAFETENSORS):
-        return dict(state_dict=read_safetensors(filename))
+        return dict(state_dict=read_safetensors(filename, map_location or 'cpu'))
     with _explained(filename):
         archive = zipfile.is_zipfile(filename)
         if archive:
@@ -128,15 +128,15 @@ def load_weights(source: str | Path) -> StateDict:
     return read_checkpoint(source, pickle_module=WeightsPickle, weights_only=False)['state_dict']
 
 
-def read_safetensors(path: str | Path) -> StateDict:
-    """All tensors of a safetensors file, on the CPU, in the type that they are stored in.
+def read_safetensors(path: str | Path, device: str | torch.device = 'cpu') -> StateDict:
+    """All tensors of a safetensors file, in the type that they are stored in.
 
     Raises:
         CheckpointError: If the file cannot be read or is not of that format. Names it.
     """
     try:
         with safe_open(path, framework='pt') as file:
-            return {name: file.get_tensor(name) for name in file.keys()}
+            return {name: file.get_tensor(name).to(device) for name in file.keys()}
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f'{path} is no safetensors file, or not all of it: {error}') from error
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmpose.apis import inference_topdown, init_model
 from test_configs import ROOT, load
 from test_deployment import randomised
@@ -159,6 +159,11 @@ class TestFormat:
         torch.nn.init.zeros_(fresh.head.head.final_layer.weight)
         load_checkpoint(fresh, str(published[1]))
         assert torch.equal(fresh.head.head.final_layer.weight, model.head.head.final_layer.weight.half().float())
+
+
+def test_of_mmengine_are_where_they_are_asked_for(published):
+    found = CheckpointLoader.load_checkpoint(str(published[1]), map_location='meta')['state_dict']
+    assert {value.device.type for value in found.values()} == {'meta'}
 
 
 def test_the_tool(trained, tmp_path, capsys):
