@@ -45,7 +45,7 @@ from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 from exlpose_mm.visualization import LightingVisualizer
 
-__version__ = '0.3.0'
+__version__ = '0.4.0'
 
 versions.warn_untested()
 
