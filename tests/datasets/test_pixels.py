@@ -31,7 +31,7 @@ from exlpose_mm.datasets.exlpose import DatasetError
 from exlpose_mm.datasets.making.pairs import make_pairs
 from exlpose_mm.datasets.release_check import Known, check_release
 from exlpose_mm.datasets.transforms.loading import ImageError
-from exlpose_mm.evaluation.metric import SplitError
+from exlpose_mm.evaluation.rows import SplitError
 from exlpose_mm.visualization import draw_people, group_by_image
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,15 @@
+# exlpose_boxes.py at a small size, for the generated data set of tools/make_demo_data.py:
+# --cfg-options data_root=data/demo
+_base_ = ['exlpose_boxes.py']
+
+small = dict(type='Resize', scale=(256, 192), keep_ratio=True)
+jitter = dict(type='RandomResize', scale=(256, 192), ratio_range=(0.7, 1.4), keep_ratio=True)
+cut = dict(type='RandomCrop', crop_size=(256, 192))
+move = dict(type='OnViews', transforms=[jitter, cut, _base_.flip])
+
+train_pipeline = [_base_.load_pair, _base_.boxes, _base_.normalise, move, _base_.pack]
+test_pipeline = [_base_.load, _base_.tag, _base_.normalise, small, _base_.pack]
+
+train_dataloader = dict(num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(batch_size=16, num_workers=1, dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
