@@ -6,11 +6,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from mmdet.datasets.api_wrappers import COCO, COCOeval
 from mmdet.evaluation.metrics import CocoMetric
 from mmengine.fileio import load
 from mmpose.registry import METRICS
-from xtcocotools.coco import COCO
-from xtcocotools.cocoeval import COCOeval
 
 from exlpose_mm.datasets.annotations import box_problem, people_of, read_json
 from exlpose_mm.evaluation.results import MatchedDetections, Results
@@ -105,10 +104,12 @@ class LightingBoxMetric(RowsMetric, CocoMetric):
         evaluation.params.maxDets = [1, 10, self.MOST]
         evaluation.evaluate()
         evaluation.accumulate()
+        evaluation.summarize()
+        for image in filter(None, evaluation.evalImgs):
+            image['dtMatches'][image['dtMatches'] == 0] = -1  # ids of people are from 1 on; 0 is nobody
         matches = MatchedDetections.of(
             evaluation, [self.coco.imgs[image_id]['file_name'] for image_id in evaluation.params.imgIds]
         )
-        evaluation.summarize()
         return dict(zip(('AP', 'AP50', 'AP75', 'AR'), map(float, evaluation.stats[[0, 1, 2, 8]]))), matches
 
     def _load_ground_truth(self, path: str) -> dict:

@@ -2,9 +2,9 @@
 # --cfg-options data_root=data/demo
 _base_ = ['exlpose_boxes.py']
 
-small = dict(type='Resize', scale=(256, 192), keep_ratio=True)
-jitter = dict(type='RandomResize', scale=(256, 192), ratio_range=(0.7, 1.4), keep_ratio=True)
-cut = dict(type='RandomCrop', crop_size=(256, 192))
+small = dict(type='Resize', scale=(160, 120), keep_ratio=True)
+jitter = dict(type='RandomResize', scale=(160, 120), ratio_range=(0.7, 1.4), keep_ratio=True)
+cut = dict(type='RandomCrop', crop_size=(160, 120))
 move = dict(type='OnViews', transforms=[jitter, cut, _base_.flip])
 
 train_pipeline = [_base_.load_pair, _base_.boxes, _base_.normalise, move, _base_.pack]

@@ -19,6 +19,13 @@ pack = dict(type='PackPairedDetInputs')
 train_pipeline = [load_pair, boxes, normalise, move, pack]
 test_pipeline = [load, tag, normalise, resize, pack]
 
+# For detectors of one stage, which want many sizes of people.
+small = dict(type='Resize', scale=(1024, 640), keep_ratio=True)
+jitter = dict(type='RandomResize', scale=(1024, 640), ratio_range=(0.5, 2.0), keep_ratio=True)
+cut = dict(type='RandomCrop', crop_size=(1024, 640))
+cropped_pipeline = [load_pair, boxes, normalise, dict(type='OnViews', transforms=[jitter, cut, flip]), pack]
+small_pipeline = [load, tag, normalise, small, pack]
+
 train_dataloader = dict(
     batch_size=8,
     num_workers=4,

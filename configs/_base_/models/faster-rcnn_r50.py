@@ -2,8 +2,6 @@
 _base_ = ['mmdet::_base_/models/faster-rcnn_r50_fpn.py']
 from exlpose_mm.engine.variables import variable
 
-pretrained = variable('pretrained', 'torchvision://resnet50')
-
 model = dict(
     data_preprocessor=dict(
         _delete_=True,
@@ -26,6 +24,11 @@ model = dict(
         merge=('low_light', 'well_lit'),
     ),
     # All norms learn: the statistics of the dark are none of ImageNet's.
-    backbone=dict(frozen_stages=-1, norm_eval=False, norm_cfg=dict(type='BN'), init_cfg=dict(checkpoint=pretrained)),
+    backbone=dict(
+        frozen_stages=-1,
+        norm_eval=False,
+        norm_cfg=dict(type='BN'),
+        init_cfg=dict(checkpoint=variable('pretrained', 'torchvision://resnet50')),
+    ),
     roi_head=dict(bbox_head=dict(num_classes=1)),
 )

@@ -2,10 +2,7 @@
 _base_ = []
 from exlpose_mm.engine.variables import variable
 
-pretrained = variable(
-    'pretrained',
-    'https://download.openmmlab.com/mmdetection/v3.0/rtmdet/cspnext_rsb_pretrain/cspnext-tiny_imagenet_600e.pth',
-)
+imagenet = 'https://download.openmmlab.com/mmdetection/v3.0/rtmdet/cspnext_rsb_pretrain/cspnext-tiny_imagenet_600e.pth'
 
 norm_cfg = dict(type='BN')
 act_cfg = dict(type='SiLU', inplace=True)
@@ -31,7 +28,7 @@ model = dict(
         channel_attention=True,
         norm_cfg=norm_cfg,
         act_cfg=act_cfg,
-        init_cfg=dict(type='Pretrained', prefix='backbone.', checkpoint=pretrained),
+        init_cfg=dict(type='Pretrained', prefix='backbone.', checkpoint=variable('pretrained', imagenet)),
     ),
     neck=dict(
         type='CSPNeXtPAFPN',

@@ -7,11 +7,10 @@ _base_ = [
     '../_base_/schedules/warm_up.py',
 ]
 
-max_epochs = 12
+max_epochs = 8
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [_base_.warm_up, dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True)]
 default_hooks = dict(checkpoint=_base_.best)
-custom_hooks = [dict(type='InitialValHook')]
 
 model = dict(
     _base_.lighting_detection,
