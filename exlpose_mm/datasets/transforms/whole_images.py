@@ -71,8 +71,9 @@ class OnViews(BaseTransform):
 
     def _check_alike(self, first: dict | None, other: dict | None) -> None:
         if _places(first) != _places(other):
+            steps = ', '.join(type(step).__name__ for step in self.transforms.transforms)
             raise ValueError(
-                f'the images of a pair were moved differently by {self.transforms}: take steps that draw their random '
+                f'the images of a pair were moved differently by {steps}: take steps that draw their random '
                 "numbers from Python's, NumPy's or torch's generator, and do not look at the pixels"
             )
 
