@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from exlpose_mm.apis.detection import DetectionError, load_detector
-from exlpose_mm.apis.end_to_end import EndToEndError, detect_sets, test_poses, test_sets
+from exlpose_mm.apis.end_to_end import EndToEndError, detect_sets, evaluate_poses, sets_of
 from exlpose_mm.cli import Progress, device, printable_output
 from exlpose_mm.datasets.exlpose import DatasetError
 from exlpose_mm.engine.checkpoints import CheckpointError
@@ -33,13 +33,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> str:
     """Detect and test; returns the tables."""
     config = load_config(args.config, data_root=args.data_root)
-    sets, detector = test_sets(config), load_detector(*args.detector, args.device)
+    sets, detector = sets_of(config), load_detector(*args.detector, args.device)
     os.makedirs(args.out, exist_ok=True)
     bar = Progress(sum(map(len, sets)))
     files = detect_sets(sets, detector, args.out, args.score_thr, bar.update)
     names = {'annotated boxes': ('annotated', None), 'detected boxes': ('detected', files)}
     results = {
-        name: test_poses(config, args.checkpoint, osp.join(args.out, prefix), boxes)
+        name: evaluate_poses(config, args.checkpoint, osp.join(args.out, prefix), boxes)
         for name, (prefix, boxes) in names.items()
     }
     comparison = Comparison(results, baseline='annotated boxes')

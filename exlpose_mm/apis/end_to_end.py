@@ -24,7 +24,7 @@ class EndToEndError(ValueError):
     """A config does not test people of ExLPose's layout, or an image cannot be read."""
 
 
-def test_sets(config: Config) -> list[ExLPoseDataset]:
+def sets_of(config: Config) -> list[ExLPoseDataset]:
     """The data sets that a config tests, whole images each.
 
     Raises:
@@ -56,7 +56,7 @@ def detect_sets(
     """Detect people in each data set, and write ``<number>_<split>.json`` for its ``bbox_file``.
 
     Args:
-        sets (Sequence[ExLPoseDataset]): From :func:`test_sets`.
+        sets (Sequence[ExLPoseDataset]): From :func:`sets_of`.
         detector (BaseDetector): From :func:`~exlpose_mm.apis.detection.load_detector`.
         folder (str): Where the files go.
         score_thr (float): Boxes with a lower score are left out.
@@ -77,7 +77,7 @@ def detect_sets(
     return files
 
 
-def test_poses(config: Config, checkpoint: str, prefix: str, files: Sequence[str] | None = None) -> Results:
+def evaluate_poses(config: Config, checkpoint: str, prefix: str, files: Sequence[str] | None = None) -> Results:
     """Test a pose estimator; the table is written to ``<prefix>.md`` and so on.
 
     Args:

@@ -3,9 +3,8 @@
 _base_ = ['exlpose_boxes.py']
 
 small = dict(type='Resize', scale=(160, 120), keep_ratio=True)
-jitter = dict(type='RandomResize', scale=(160, 120), ratio_range=(0.7, 1.4), keep_ratio=True)
-cut = dict(type='RandomCrop', crop_size=(160, 120))
-move = dict(type='OnViews', transforms=[jitter, cut, _base_.flip])
+jitter = dict(type='RandomResize', scale=(160, 120), ratio_range=(0.8, 1.25), keep_ratio=True)
+move = dict(type='OnViews', transforms=[jitter, _base_.flip])
 
 train_pipeline = [_base_.load_pair, _base_.boxes, _base_.normalise, move, _base_.pack]
 test_pipeline = [_base_.load, _base_.tag, _base_.normalise, small, _base_.pack]
