@@ -1,6 +1,7 @@
 """Every shipped config of a detector: built, and run for one real step through its own pipelines."""
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import FUNCTIONS, DefaultScope
 from mmengine.runner import Runner
 from test_configs import load
+from test_tools import mim
 
+from exlpose_mm.apis.detection import load_detector
 from exlpose_mm.lighting import LIGHTINGS, lsbn_layers
 from exlpose_mm.models.detector import LightingDetection
 from exlpose_mm.models.losses import GramLoss
@@ -115,6 +118,25 @@ def test_a_config_called_exlpose_has_both_parts_of_the_method(config):
     model = MODELS.build(config.model)
     assert isinstance(model, LightingDetection) and lsbn_layers(model.backbone)
     assert type(model.well_lit_teacher.loss_module) is GramLoss
+
+
+@pytest.mark.parametrize('package', ['exlpose_mm', 'mmdet'])
+def test_mim_trains_it(package, exlpose_root, tmp_path):
+    options = [
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+        'train_dataloader.batch_size=2',
+        'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False',
+        'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False',
+    ]
+    work_dir = tmp_path / 'work'
+    arguments = ['train', package, str(ROOT / 'configs' / SMALL), '--gpus', '0', '--work-dir', str(work_dir)]
+    log = mim(*arguments, '--cfg-options', *options, DATA_ROOT=str(exlpose_root))
+    assert re.findall(r'^(LL-N|LL-H|LL-E|LL-A|WL) ', log, re.M) == ['LL-N', 'LL-H', 'LL-E', 'LL-A', 'WL']
+    detector = load_detector(str(ROOT / 'configs' / SMALL), str(work_dir / 'epoch_1.pth'))
+    assert tuple(detector.dataset_meta['classes']) == ('person',)
 
 
 @pytest.mark.parametrize('config', [SMALL, NAMES[-1]], indirect=True)
