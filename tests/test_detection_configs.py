@@ -27,7 +27,7 @@ from exlpose_mm.models.losses import GramLoss
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [str(path) for path in shipped_configs(ROOT / 'configs') if path.parts[0] == 'detection']
-SMALL = 'detection/exlpose_rtmdet-small_1xb4-12e_demo-120x160.py'
+SMALL = 'detection/exlpose_rtmdet-small_1xb8-24e_demo-120x160.py'
 
 
 @pytest.fixture(autouse=True)

@@ -7,23 +7,16 @@ _base_ = [
     '../_base_/schedules/warm_up.py',
 ]
 
-max_epochs = 12
+max_epochs = 24
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 param_scheduler = [_base_.warm_up, dict(type='CosineAnnealingLR', T_max=max_epochs, convert_to_iter_based=True)]
 default_hooks = dict(checkpoint=_base_.best)
-train_dataloader = dict(batch_size=4)
 
-# Two levels: nobody in these pictures is small.
 model = dict(
     _base_.lighting_detection,
     detector='RTMDet',
-    backbone=dict(
-        widen_factor=0.25,
-        out_indices=(3, 4),
-        init_cfg=dict(_delete_=True, type='Kaiming', layer='Conv2d'),
-        **_base_.lsbn,
-    ),
-    neck=dict(in_channels=[128, 256], out_channels=64),
-    bbox_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(strides=[16, 32])),
+    backbone=dict(widen_factor=0.25, init_cfg=dict(_delete_=True, type='Kaiming', layer='Conv2d'), **_base_.lsbn),
+    neck=dict(in_channels=[64, 128, 256], out_channels=64),
+    bbox_head=dict(in_channels=64, feat_channels=64),
     well_lit_teacher=dict(loss=dict(type='GramLoss', loss_weight=0.2)),  # features of random weights are small
 )
