@@ -13,7 +13,9 @@ except ImportError:  # this is a checkout that was not installed
 versions.check_installed()
 
 from exlpose_mm.codecs import CPNHeatmap, SoftmaxHeatmap
+from exlpose_mm.compat.scopes import share_with_mmdet
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, ExLPoseOCNDataset
+from exlpose_mm.datasets.people import ExLPosePeopleDataset, RowsDataset
 from exlpose_mm.datasets.samplers import SeededBatchSampler
 from exlpose_mm.datasets.transforms.crops import CPNCrop
 from exlpose_mm.datasets.transforms.darkening import ELLA, GammaDarken, SimulateLowLight
@@ -22,6 +24,7 @@ from exlpose_mm.datasets.transforms.lighting import AddMomentumView, OnLighting,
 from exlpose_mm.datasets.transforms.loading import LoadLabelledImage, LoadPairedImages
 from exlpose_mm.datasets.transforms.packing import PackPairedInputs
 from exlpose_mm.datasets.transforms.photometry import AntiAlias, ScaleToMean, ThinPhotons
+from exlpose_mm.datasets.transforms.whole_images import OnViews, PackPairedDetInputs
 from exlpose_mm.engine import zoo as _zoo  # noqa: F401
 from exlpose_mm.engine.hooks.acceleration import ChannelsLastHook, FloatHeadHook, KeepHeapHook
 from exlpose_mm.engine.hooks.checkpoint import SafeCheckpointHook
@@ -35,15 +38,19 @@ from exlpose_mm.engine.hooks.running import LearningHook, OrphansHook, WorkDirHo
 from exlpose_mm.engine.hooks.validation import InitialValHook
 from exlpose_mm.engine.optim import BFloat16OptimWrapper
 from exlpose_mm.engine.variables import VariablesHook
+from exlpose_mm.evaluation.boxes import LightingBoxMetric
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from exlpose_mm.models.adversarial import DomainAdversarialLoss, GradientReversal
+from exlpose_mm.models.detector import LightingDetDataPreprocessor, LightingDetector
 from exlpose_mm.models.estimator import LightingPoseEstimator
 from exlpose_mm.models.heads.cpn import CPNHead
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
 from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 from exlpose_mm.visualization import LightingVisualizer
+
+share_with_mmdet()
 
 __version__ = '0.4.0'
 
@@ -63,6 +70,7 @@ __all__ = [
     'ELLA',
     'ExLPoseDataset',
     'ExLPoseOCNDataset',
+    'ExLPosePeopleDataset',
     'FiniteLossHook',
     'FloatHeadHook',
     'GammaDarken',
@@ -75,8 +83,11 @@ __all__ = [
     'LIGHTINGS',
     'LSBN2d',
     'LearningHook',
+    'LightingBoxMetric',
     'LightingCocoMetric',
     'LightingDataPreprocessor',
+    'LightingDetDataPreprocessor',
+    'LightingDetector',
     'LightingError',
     'LightingPoseEstimator',
     'LightingVisualizer',
@@ -87,9 +98,12 @@ __all__ = [
     'MomentumTeacherHook',
     'OnLighting',
     'OnStudent',
+    'OnViews',
     'OrphansHook',
+    'PackPairedDetInputs',
     'PackPairedInputs',
     'ReseedHook',
+    'RowsDataset',
     'SafeCheckpointHook',
     'ScaleToMean',
     'SeededBatchSampler',

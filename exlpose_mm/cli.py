@@ -22,7 +22,7 @@ from exlpose_mm.engine.hooks.finite_loss import NonFiniteLossError
 from exlpose_mm.engine.hooks.joints import JointsError
 from exlpose_mm.engine.hooks.running import TrainingError
 from exlpose_mm.engine.variables import ConfigError, load_config, take_variables
-from exlpose_mm.evaluation.metric import PredictionError, SplitError
+from exlpose_mm.evaluation.rows import PredictionError, SplitError
 
 
 def count(text: str) -> int:

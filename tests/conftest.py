@@ -49,6 +49,8 @@ STACK = (
     'cpn',
     'crops',
     'detection',
+    'detection_configs',
+    'detector',
     'distributed',
     'estimators',
     'examples',

@@ -10,14 +10,15 @@ import exlpose_mm
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = [
-    'AddMomentumView', 'AntiAlias', 'BFloat16OptimWrapper',
-    'CPNCrop', 'CPNHead', 'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook',
-    'DomainAdversarialLoss', 'DualTeacherHead', 'ELLA', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'FiniteLossHook',
-    'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss', 'HeatmapCrossEntropyLoss', 'InitialValHook',
-    'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d', 'LearningHook', 'LightingCocoMetric',
-    'LightingDataPreprocessor', 'LightingError', 'LightingPoseEstimator', 'LightingVisualizer', 'LoadLabelledImage',
-    'LoadPairedImages', 'LogHistoryHook', 'LowLightEnhance', 'MomentumTeacherHook', 'OnLighting', 'OnStudent',
-    'OrphansHook', 'PackPairedInputs', 'ReseedHook', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler',
+    'AddMomentumView', 'AntiAlias', 'BFloat16OptimWrapper', 'CPNCrop', 'CPNHead', 'CPNHeatmap', 'ChannelsLastHook',
+    'CheckpointFitHook', 'DomainAdversarialLoss', 'DualTeacherHead', 'ELLA', 'ExLPoseDataset', 'ExLPoseOCNDataset',
+    'ExLPosePeopleDataset', 'FiniteLossHook', 'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss',
+    'HeatmapCrossEntropyLoss', 'InitialValHook', 'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d',
+    'LearningHook', 'LightingBoxMetric', 'LightingCocoMetric', 'LightingDataPreprocessor',
+    'LightingDetDataPreprocessor', 'LightingDetector', 'LightingError', 'LightingPoseEstimator',
+    'LightingVisualizer', 'LoadLabelledImage', 'LoadPairedImages', 'LogHistoryHook', 'LowLightEnhance',
+    'MomentumTeacherHook', 'OnLighting', 'OnStudent', 'OnViews', 'OrphansHook', 'PackPairedDetInputs',
+    'PackPairedInputs', 'ReseedHook', 'RowsDataset', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler',
     'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'VariablesHook', 'WorkDirHook', 'lighting',
     'tap',
 ]  # fmt: skip

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import coco_file, fuses_on_a_cpu, person_annotation
-from list_configs import shipped_configs
+from list_configs import pose_configs, shipped_configs
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
@@ -24,7 +24,8 @@ from exlpose_mm.splits import lighting_of_row
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = shipped_configs(ROOT / 'configs')
-NAMES = [str(path) for path in CONFIGS]
+NAMES = [str(path) for path in pose_configs(ROOT / 'configs')]
+"""test_detection_configs.py has the others."""
 
 
 def load(name: str, data_root: Path, monkeypatch) -> Config:

@@ -53,7 +53,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=('CONFIG', 'CHECKPOINT'),
         help='an MMDetection model, e.g. mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py; dark frames are '
-        'brightened for it. Without boxes and detector a person fills the image',
+        'brightened for it, unless it is one of two lightings. Without boxes and detector a person fills the image',
     )
     parser.add_argument('--score-thr', type=float, default=0.3, help="lowest score of a detector's box")
     parser.add_argument(

@@ -4,8 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from mmcv.transforms import Compose
 from mmdet.apis import inference_detector, init_detector
 from mmdet.models.detectors import BaseDetector
+from mmdet.structures import DetDataSample
+from mmdet.utils import get_test_pipeline_cfg
 from mmengine.config import Config
 from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
@@ -19,6 +22,7 @@ from exlpose_mm.datasets.transforms.lighting import TagLighting
 from exlpose_mm.datasets.transforms.loading import ImageError, load_image
 from exlpose_mm.datasets.transforms.photometry import ScaleToMean
 from exlpose_mm.lighting import check_lighting
+from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 
 __all__ = [
     'DetectionError',
@@ -102,8 +106,8 @@ def _brighten(image: np.ndarray) -> np.ndarray:
 
 def people_in(detector: BaseDetector, image: np.ndarray, score_thr: float = 0.3) -> np.ndarray:
     """Boxes (N, 4), x1 y1 x2 y2, of the people in an image (H, W, 3), uint8 BGR, of any lighting."""
-    dark = TagLighting().transform(dict(img=image))['lighting'] == 'low_light'
-    found = _people(detector, _brighten(image) if dark else image, score_thr)
+    lighting = TagLighting().transform(dict(img=image))['lighting']
+    found = _people(detector, image, lighting, score_thr)
     return bbox_xywh2xyxy(np.array([box for box, _ in found], np.float32).reshape(-1, 4))
 
 
@@ -119,7 +123,8 @@ def detect_people(
     Args:
         detector (BaseDetector): From :func:`load_detector`.
         images (dict[int, str]): Image ids and paths.
-        lighting (str): Lighting of the images; see :func:`read_image`.
+        lighting (str): Lighting of the images. A detector of two lightings runs under it; for any other dark images
+            are brightened, see :func:`read_image`.
         score_thr (float): Boxes with a lower score are left out. Defaults to 0.05.
         progress (Callable): Called after each image.
 
@@ -130,13 +135,13 @@ def detect_people(
     detections, errors = [], []
     for image_id, path in images.items():
         try:
-            image = read_image(path, lighting)
+            image = load_image(path)
         except ImageError as error:
             errors.append(error)
         else:
             detections += [
                 dict(image_id=image_id, category_id=1, bbox=box, score=score)
-                for box, score in _people(detector, image, score_thr)
+                for box, score in _people(detector, image, lighting, score_thr)
             ]
         progress()
     return detections, errors
@@ -182,11 +187,19 @@ def _sized(image: dict, paths: dict[int, str]) -> dict:
     return dict(image, width=width, height=height)
 
 
-def _people(detector: BaseDetector, image: np.ndarray, score_thr: float) -> list[tuple[list, float]]:
+def _people(detector: BaseDetector, image: np.ndarray, lighting: str, score_thr: float) -> list[tuple[list, float]]:
     """Boxes (x, y, w, h) of at least one pixel, and their scores."""
     with DefaultScope.overwrite_default_scope('mmdet'):
-        found = inference_detector(detector, image).pred_instances.cpu()
+        found = _infer(detector, image, lighting).pred_instances.cpu()
     boxes = torch.cat([found.bboxes[:, :2], found.bboxes[:, 2:] - found.bboxes[:, :2]], dim=1)
     people = found.labels == detector.dataset_meta['classes'].index(PERSON)
     kept = people & (found.scores >= score_thr) & (boxes[:, 2:] >= 1).all(dim=1)
     return list(zip(boxes[kept].tolist(), found.scores[kept].tolist()))
+
+
+def _infer(detector: BaseDetector, image: np.ndarray, lighting: str) -> DetDataSample:
+    if not isinstance(detector.data_preprocessor, LightingDataPreprocessor):
+        return inference_detector(detector, _brighten(image) if lighting == 'low_light' else image)
+    _, *steps = get_test_pipeline_cfg(detector.cfg)
+    pipeline = Compose([dict(type='mmdet.LoadImageFromNDArray'), *steps])
+    return inference_detector(detector, image, lambda data: pipeline(dict(data, lighting=lighting)))

@@ -3,6 +3,7 @@
 Files with one prefix: ``.md``, a table in percent; ``.json``, the same as shares of 1::
 
     {"boxes": "ground truth",
+     "measured": "joints",
      "means": {"OCN": ["A7M3", "RICOH3"]},
      "rows": {"LL-N": {"AP": 0.423, "AP50": 0.7, "AP75": 0.4, "AR": 0.5, "OKS": 0.6}, ...}}
 
@@ -138,6 +139,7 @@ class Results:
         means (Mapping[str, Sequence[str]]): Rows that are the mean of others.
         matches (dict[str, MatchedDetections]): Of each row that is no mean; may be empty.
         people (PersonResults, optional): The people of all rows, if they were tested on annotated boxes.
+        measured (str): What the numbers are of: ``'joints'`` or, of a detector, ``'boxes'``.
     """
 
     rows: dict[str, dict[str, float]]
@@ -145,6 +147,7 @@ class Results:
     means: Mapping[str, Sequence[str]] = field(default_factory=dict)
     matches: dict[str, MatchedDetections] = field(default_factory=dict)
     people: PersonResults | None = None
+    measured: str = 'joints'
 
     def write(self, prefix: str) -> None:
         """Write ``<prefix>.json``, ``.md``, ``.npz`` and ``.people.npz``.
@@ -153,7 +156,8 @@ class Results:
         """
         os.makedirs(osp.dirname(osp.abspath(prefix)), exist_ok=True)
         with open(f'{prefix}.json', 'w', encoding='utf-8') as file:
-            json.dump(dict(boxes=self.boxes, means=self.means, rows=self.rows), file, indent=2)
+            content = dict(boxes=self.boxes, measured=self.measured, means=self.means, rows=self.rows)
+            json.dump(content, file, indent=2)
         with open(f'{prefix}.md', 'w', encoding='utf-8') as file:
             file.write(f'{self.caption}\n\n{markdown_table(self.cells())}\n')
         np.savez_compressed(
@@ -194,10 +198,13 @@ class Results:
             content.get('means', {}),
             _read_matches(f'{prefix}.npz'),
             _read_people(f'{prefix}.people.npz'),
+            content.get('measured', cls.measured),
         )
 
     @property
     def caption(self) -> str:
+        if self.measured == 'boxes':
+            return 'AP and AR of boxes in percent'
         return f'AP, AR and OKS in percent; boxes: {self.boxes}'
 
     def cells(self) -> list[list[str]]:

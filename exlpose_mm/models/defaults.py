@@ -24,6 +24,8 @@ SHARES: dict[str, float] = {
     'KeypointMSELoss': 1 / 255**2,
     'KLDiscretLoss': 1 / 500,
     'HeatmapCrossEntropyLoss': 1 / 90,
+    'RTMDetSepBNHead': 1 / 200,
+    'StandardRoIHead': 1 / 300,  # with the loss of the proposals
 }
 """How high a head's loss starts beside CPN's, by the class of the head or of its ``loss_module``."""
 FEATURES: dict[str, float] = {'MobileNetV2': 2.25e5}

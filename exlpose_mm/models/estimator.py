@@ -3,23 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, OptConfigType, OptSampleList, SampleList
 from torch import Tensor, nn
 
-from exlpose_mm.lighting import (
-    LIGHTINGS,
-    check_lsbn,
-    check_taps,
-    check_without_checkpointing,
-    lighting,
-    lsbn_layers,
-    tap,
-)
+from exlpose_mm.lighting import LIGHTINGS, check_taps, lighting, lsbn_layers
 from exlpose_mm.models.defaults import default_preprocessor
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
+from exlpose_mm.models.passes import check_norms, extract_each, extract_jointly
 from exlpose_mm.models.teachers import MomentumTeacher
 from exlpose_mm.models.transfer import select
 from exlpose_mm.views import rows_by_lighting
@@ -76,7 +68,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
             raise ValueError('LSBN2d runs under one lighting at a time: leave separate_passes=False out')
         cfgs = dict(backbone=backbone, neck=neck or {}, head=(head or {}).get('head', head or {}))
         for name, part in self.network.items():
-            self._check_norms(part, cfgs[name])
+            check_norms(part, cfgs[name])
         if getattr(self.head, 'well_lit_teacher', None) is not None:
             self.head.well_lit_teacher.meet(self.backbone, self.head.head)
         check_taps(self.backbone, self._taps)
@@ -85,12 +77,6 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     def _build_momentum_teacher(self, loss: ConfigType = {}, **kwargs: Any) -> MomentumTeacher:
         known = {} if self.metainfo is None else dict(sigmas=self.metainfo['sigmas'])
         return MomentumTeacher(self.network, loss={**known, **loss}, **kwargs)
-
-    @staticmethod
-    def _check_norms(part: nn.Module, cfg: ConfigType) -> None:
-        if (cfg.get('norm_cfg') or {}).get('type') == 'LSBN2d' or lsbn_layers(part):
-            check_lsbn(part)
-        check_without_checkpointing(part)
 
     @property
     def network(self) -> nn.ModuleDict:
@@ -131,19 +117,10 @@ class LightingPoseEstimator(TopdownPoseEstimator):
         return bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
 
     def _extract_each(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
-        feats, taps = {}, {}
-        for name, images in inputs.items():
-            with lighting(self, name), tap(self.backbone, self._taps) as taps[name]:
-                feats[name] = self.extract_feat(images)
-        return feats, taps
+        return extract_each(self, inputs, self._taps)
 
     def _extract_jointly(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
-        sizes = [len(images) for images in inputs.values()]
-        with tap(self.backbone, self._taps) as outputs:
-            joint = self.extract_feat(torch.cat([*inputs.values()]))
-        feats = dict(zip(inputs, zip(*(x.split(sizes) for x in joint))))
-        taps = {name: {key: x.split(sizes)[i] for key, x in outputs.items()} for i, name in enumerate(inputs)}
-        return feats, taps
+        return extract_jointly(self, inputs, self._taps)
 
     def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
         """Predict as MMPose does, each image under its sample's lighting.

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmdet.apis import inference_detector
 from mmpose.structures import PoseDataSample
 from test_detection import detector, detector_files  # noqa: F401 (fixtures)
 from test_tools import DEMO, random_checkpoint
@@ -179,12 +180,16 @@ class TestBoxes:
     def test_the_detector_sees_the_dark_brightened(self, detector, monkeypatch):  # noqa: F811
         seen = []
         monkeypatch.setattr(
-            'exlpose_mm.apis.detection._people',
-            lambda d, img, thr: seen.append(img.mean()) or [([1.0, 2.0, 3.0, 4.0], 0.9)],
+            'exlpose_mm.apis.detection.inference_detector',
+            lambda d, img: seen.append(img.mean()) or inference_detector(d, img),
         )
         for high in (3, 250):
-            assert people_in(detector, image(high=high)).tolist() == [[1, 2, 4, 6]]
+            people_in(detector, image(high=high))
         assert seen[0] == pytest.approx(102, abs=12) and seen[1] == image(high=250).mean()
+
+    def test_boxes_have_two_corners(self, monkeypatch):
+        monkeypatch.setattr('exlpose_mm.apis.detection._people', lambda *_: [([1.0, 2.0, 3.0, 4.0], 0.9)])
+        assert people_in(None, image(high=3)).tolist() == [[1, 2, 4, 6]]
 
     def test_nobody(self, detector):  # noqa: F811
         assert people_in(detector, image(high=4, size=(96, 128)), score_thr=1.1).shape == (0, 4)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import mmpose
 import pytest
-from list_configs import shipped_configs
+from list_configs import pose_configs, shipped_configs
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 from mmpose.registry import HOOKS
@@ -15,6 +16,7 @@ from mmpose.registry import HOOKS
 ROOT = Path(__file__).resolve().parents[2] / 'configs'
 FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.rglob('*.py'))
 NAMES = [str(path) for path in shipped_configs(ROOT)]
+POSES = [str(path) for path in pose_configs(ROOT)]
 LEVELS = 3
 
 
@@ -65,7 +67,7 @@ def test_no_name_hides_a_file_of_mmposes():
     assert ours and not ours & {path.name for path in theirs.glob('*.py')}
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', POSES)
 def test_targets_are_encoded_as_outputs_are_decoded(name):
     model = Config.fromfile(ROOT / name).model
     encoders = [step.encoder for step in steps(Config.fromfile(ROOT / name).train_dataloader) if 'encoder' in step]
@@ -103,7 +105,8 @@ def called(config: Config) -> list[str]:
     Visualizer.get_instance('any')  # MMPose's hook asks for the last one
     runner = object.__new__(Runner)
     runner._hooks = []
-    runner.register_hooks(copy.deepcopy(dict(config.default_hooks)), copy.deepcopy(list(config.custom_hooks)))
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        runner.register_hooks(copy.deepcopy(dict(config.default_hooks)), copy.deepcopy(list(config.custom_hooks)))
     return [*dict.fromkeys(type(hook).__name__ for hook in runner.hooks)]
 
 
@@ -119,9 +122,18 @@ def child(tmp_path):
     return write
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if not name.startswith(('demo', 'dark-lspet/dual'))])
+@pytest.mark.parametrize('name', [name for name in POSES if not name.startswith(('demo', 'dark-lspet/dual'))])
 def test_hooks_are_called_in_their_order(name):
     assert [hook for hook in called(Config.fromfile(ROOT / name)) if hook != 'ChannelsLastHook'] == sum(ORDER, [])
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in POSES])
+def test_a_detector_has_the_same_hooks_but_those_of_poses(name):
+    of_poses = {'PoseVisualizationHook', 'BadCaseAnalysisHook', 'JointsHook', 'FloatHeadHook'}
+    found = called(Config.fromfile(ROOT / name))
+    assert [hook for hook in found if hook != 'DetVisualizationHook'] == [
+        hook for hook in sum(ORDER, []) if hook not in of_poses
+    ]
 
 
 @pytest.mark.parametrize('name', NAMES)
@@ -134,7 +146,7 @@ def test_hooks_of_ones_own_take_none_away(name, child):
 
 
 def test_one_of_them_may_be_left_out(child):
-    config = child(NAMES[0], "_base_.default_hooks.pop('finite_loss')")
+    config = child(POSES[0], "_base_.default_hooks.pop('finite_loss')")
     assert set(sum(ORDER, [])) - set(called(config)) == {'FiniteLossHook'}
 
 

@@ -31,7 +31,7 @@ from exlpose_mm.datasets.exlpose import DatasetError
 from exlpose_mm.datasets.making.pairs import make_pairs
 from exlpose_mm.datasets.release_check import Known, check_release
 from exlpose_mm.datasets.transforms.loading import ImageError
-from exlpose_mm.evaluation.metric import SplitError
+from exlpose_mm.evaluation.rows import SplitError
 from exlpose_mm.visualization import draw_people, group_by_image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,7 +173,7 @@ def test_every_shipped_config_loads_so(name):
 
     config = Config.fromfile(ROOT / 'configs' / name).to_dict()
     found = loaders([config[f'{part}_dataloader'] for part in ('train', 'val', 'test')])
-    assert found and found <= {'LoadLabelledImage', 'LoadPairedImages'}
+    assert found - {'LoadAnnotations'} and found <= {'LoadLabelledImage', 'LoadPairedImages', 'LoadAnnotations'}
 
 
 def test_a_stock_data_set_is_not_turned(lspet_root, monkeypatch):  # noqa: F811
@@ -298,7 +298,7 @@ def test_the_release_check_looks_at_the_annotated_size(exlpose_root):
 def test_the_detector_sees_what_the_labels_mean(exlpose_root, monkeypatch):
     pixels = {path.name: turn(path, 5) for path in frames(exlpose_root, 'bright')}
     seen = []
-    monkeypatch.setattr('exlpose_mm.apis.detection._people', lambda d, img, thr: seen.append(img) or [])
+    monkeypatch.setattr('exlpose_mm.apis.detection._people', lambda d, img, *_: seen.append(img) or [])
     images = list_images('ExLPose_test_WL.json', str(exlpose_root), 'well_lit')
     assert detect_people(None, images, 'well_lit') == ([], [])
     for path, loaded in zip(images.values(), seen):

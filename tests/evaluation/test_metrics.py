@@ -16,9 +16,10 @@ from pycocotools.cocoeval import COCOeval
 
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, MissingFileError
 from exlpose_mm.datasets.files import DatasetError
-from exlpose_mm.evaluation.metric import LightingCocoMetric, PredictionError, SplitError
+from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.results import Results
+from exlpose_mm.evaluation.rows import PredictionError, SplitError
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGMAS = [0.079, 0.079, 0.072, 0.072, 0.062, 0.062, 0.107, 0.107, 0.087, 0.087, 0.089, 0.089, 0.079, 0.079]

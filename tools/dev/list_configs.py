@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.fileio import load
 from mmengine.logging import MMLogger
+from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
+from torch import nn
 
 import exlpose_mm  # noqa: F401, registers its modules
 from exlpose_mm.engine.building import strip_init_cfg
+from exlpose_mm.lighting import lighting
 
 PAPER_METRIC = 'AP (paper)'
 """Name in ``metafile.yml`` of a number that is the paper's own, not measured with this code."""
@@ -30,7 +34,7 @@ lies in [`_base_`](_base_), in named parts: data sets with the steps of their pi
 runtime with its hooks. A config is the difference to its base, at most three files up.
 
 * Parameters include both copies of LSBN, a discriminator and the momentum teacher's average, if there is one.
-* GFLOPs are 10^9 multiply-accumulates of one forward pass of one crop; a flip test takes two.
+* GFLOPs are 10^9 multiply-accumulates of one forward pass of one crop, or of a detector's image; a flip test takes two.
 * AP is the paper's own on LL-A with annotated boxes, in percent, as a later paper quotes it. It
   was not measured with this code, for which no weights are published.
 """
@@ -41,6 +45,10 @@ FOLDERS = {
 `tools/make_pairs.py` writes the pairs. See [results](../../docs/results.md) and
 [two teachers](../../docs/two_teachers.md).""",
     'demo': """Drawn people, in minutes, on a CPU: `bash tools/demo.sh`.""",
+    'detection': """MMDetection's detectors of people, in both lightings: on ExLPose, on drawn people, on COCO.
+
+[Detection](../../docs/detection.md) says more. GFLOPs are of the network's dense part, without what a second stage
+does for each of its proposals.""",
     'examples': """What to copy for something of one's own, each at most 20 lines.
 
 [Extending](../../docs/extending.md) says more.""",
@@ -71,6 +79,11 @@ def shipped_configs(root: Path) -> list[Path]:
     return sorted(path.relative_to(root) for path in root.rglob('*.py') if '_base_' not in path.parts)
 
 
+def pose_configs(root: Path) -> list[Path]:
+    """Those of :func:`shipped_configs` that train a pose estimator, not a detector."""
+    return [path for path in shipped_configs(root) if path.parts[0] != 'detection']
+
+
 def description(path: Path) -> str:
     """The first line of a config, which is a comment, without its mark and full stop.
 
@@ -87,12 +100,26 @@ def complexity(path: Path) -> tuple[int, int]:
     """Number of parameters, and of multiply-accumulates of one forward pass of one crop."""
     config = Config.fromfile(path)
     strip_init_cfg(config.model)
-    model = MODELS.build(config.model).eval()
-    model.forward = model._forward
-    width, height = config.codec['input_size']
+    with DefaultScope.overwrite_default_scope(config.default_scope):
+        model = MODELS.build(config.model).eval()
+    model.forward = partial(dense_part, model) if hasattr(model, 'rpn_head') else model._forward
+    width, height = input_size(config)
     with torch.no_grad():
         info = get_model_complexity_info(model, input_shape=(3, height, width), show_table=False, show_arch=False)
     return info['params'], info['flops']
+
+
+def input_size(config: Config) -> tuple[int, int]:
+    """Width and height in pixels of a crop, or of a detector's image."""
+    if 'codec' in config:
+        return config.codec['input_size']
+    return next(step.scale for step in config.test_dataloader.dataset.pipeline if step.type == 'Resize')
+
+
+def dense_part(detector: nn.Module, images: torch.Tensor) -> tuple:
+    """What a detector of two stages puts out before it chooses proposals."""
+    with lighting(detector, 'low_light'):
+        return detector.rpn_head(detector.extract_feat(images))
 
 
 def paper_results(metafile: Path) -> dict[str, float]:

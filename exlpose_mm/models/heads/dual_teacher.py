@@ -12,6 +12,7 @@ from mmpose.utils.typing import ConfigType, Features, OptConfigType, OptSampleLi
 from torch import Tensor
 
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
+from exlpose_mm.models.passes import of_pairs
 from exlpose_mm.models.teachers import Lesson, WellLitTeacher
 from exlpose_mm.models.transfer import select, to_device
 from exlpose_mm.views import BatchViews
@@ -119,7 +120,7 @@ class DualTeacherHead(BaseHead):
                 )
             losses.update({f'{name}.{key}': value for key, value in own.items()})
         if self.well_lit_teacher and views.pairs['low_light']:
-            losses.update(self.well_lit_teacher.loss(_of_pairs(taps, views)))
+            losses.update(self.well_lit_teacher.loss(of_pairs(taps, views)))
         if lesson and 'low_light' in outputs:
             losses.update(lesson.loss(outputs, batch_data_samples, views))
         if self.adversary:
@@ -161,7 +162,3 @@ def _without_wrapper(_head: DualTeacherHead, state_dict: dict, prefix: str, _met
     wrapped = f'{prefix}head.'
     for key in [key for key in state_dict if key.startswith(wrapped)]:
         state_dict[prefix + key[len(wrapped) :]] = state_dict.pop(key)
-
-
-def _of_pairs(taps: dict[str, dict[str, Tensor]], views: BatchViews) -> dict[str, dict[str, Tensor]]:
-    return {name: {layer: select(x, views.pairs[name]) for layer, x in of.items()} for name, of in taps.items()}
