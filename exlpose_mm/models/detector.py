@@ -109,7 +109,7 @@ class LightingDetection(BaseDetector):
         super().__init__(backbone=backbone, data_preprocessor=_preprocessor(data_preprocessor), **kwargs)
         cfgs = dict(kwargs, backbone=backbone)
         for name, part in self._parts.items():
-            check_norms(part, cfgs[name] or {})
+            check_norms(part, cfgs.get(name) or {})
             check_norms_learn(part)
         self.separate_passes = bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
         self.well_lit_teacher = None if well_lit_teacher is None else WellLitTeacher(**well_lit_teacher)
