@@ -51,10 +51,10 @@ class LightingDetDataPreprocessor(LightingDataPreprocessor):
                     'and put what moves pixels into the pipeline, inside of OnViews'
                 )
         super().__init__(low_light, well_lit, merge)
-        divisors = {branch.pad_size_divisor for branch in self.branches.values()}
+        divisors = {cfg.get('pad_size_divisor', 1) for cfg in (low_light, well_lit)}
         if len(divisors) > 1:
             raise ValueError(f'pad_size_divisor is {sorted(divisors)}: give both lightings one')
-        (self.pad_size_divisor,) = divisors
+        self.pad_size_divisor: int = divisors.pop()
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise and pad a batch; its samples get ``pad_shape`` and ``batch_input_shape`` (h, w)."""
