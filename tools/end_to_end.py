@@ -33,7 +33,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> str:
     """Detect and test; returns the tables."""
     config = load_config(args.config, data_root=args.data_root)
-    sets, detector = sets_of(config), load_detector(*args.detector, args.device)
+    det_config, det_checkpoint = args.detector
+    sets, detector = sets_of(config), load_detector(det_config, det_checkpoint, args.device)
     os.makedirs(args.out, exist_ok=True)
     bar = Progress(sum(map(len, sets)))
     files = detect_sets(sets, detector, args.out, args.score_thr, bar.update)

@@ -51,10 +51,10 @@ class LightingDetDataPreprocessor(LightingDataPreprocessor):
                     'and put what moves pixels into the pipeline, inside of OnViews'
                 )
         super().__init__(low_light, well_lit, merge)
-        divisors = {branch.pad_size_divisor for branch in self.branches.values()}
+        divisors = {cfg.get('pad_size_divisor', 1) for cfg in (low_light, well_lit)}
         if len(divisors) > 1:
             raise ValueError(f'pad_size_divisor is {sorted(divisors)}: give both lightings one')
-        (self.pad_size_divisor,) = divisors
+        self.pad_size_divisor: int = divisors.pop()
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise and pad a batch; its samples get ``pad_shape`` and ``batch_input_shape`` (h, w)."""
@@ -109,7 +109,7 @@ class LightingDetection(BaseDetector):
         super().__init__(backbone=backbone, data_preprocessor=_preprocessor(data_preprocessor), **kwargs)
         cfgs = dict(kwargs, backbone=backbone)
         for name, part in self._parts.items():
-            check_norms(part, cfgs[name] or {})
+            check_norms(part, cfgs.get(name) or {})
             check_norms_learn(part)
         self.separate_passes = bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
         self.well_lit_teacher = None if well_lit_teacher is None else WellLitTeacher(**well_lit_teacher)

@@ -42,7 +42,7 @@ def check_norms_learn(part: nn.Module) -> None:
         )
 
 
-def extract_each(model: nn.Module, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:
+def extract_each(model: Any, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:
     """A pass for each lighting.
 
     Args:
@@ -58,7 +58,7 @@ def extract_each(model: nn.Module, inputs: dict[str, Tensor], taps: list[str]) -
     return feats, tapped
 
 
-def extract_jointly(model: nn.Module, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:
+def extract_jointly(model: Any, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:
     """As :func:`extract_each`, in one pass of both, for networks without LSBN."""
     sizes = [len(images) for images in inputs.values()]
     with tap(model.backbone, taps) as outputs:

@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
+from mmdet.models.detectors import BaseDetector
 from mmengine.analysis import get_model_complexity_info
 from mmengine.config import Config
 from mmengine.fileio import load
@@ -14,7 +15,6 @@ from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
 from mmpose.utils import register_all_modules
-from torch import nn
 
 import exlpose_mm  # noqa: F401, registers its modules
 from exlpose_mm.engine.building import strip_init_cfg
@@ -116,7 +116,7 @@ def input_size(config: Config) -> tuple[int, int]:
     return next(step.scale for step in config.test_dataloader.dataset.pipeline if step.type == 'Resize')
 
 
-def dense_part(detector: nn.Module, images: torch.Tensor) -> tuple:
+def dense_part(detector: BaseDetector, images: torch.Tensor) -> tuple:
     """What a detector of two stages puts out before it chooses proposals."""
     with lighting(detector, 'low_light'):
         return detector.rpn_head(detector.extract_feat(images))

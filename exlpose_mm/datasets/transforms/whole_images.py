@@ -58,7 +58,7 @@ class OnViews(BaseTransform):
         for other in moved:
             self._check_alike(done, other)
         if done is not None:
-            done['img'] = [done['img'], *(other['img'] for other in moved)]
+            done['img'] = [each['img'] for each in (done, *moved) if each]
         return done
 
     def _repeatable(self, results: dict, image: np.ndarray) -> dict | None:
