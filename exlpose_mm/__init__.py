@@ -15,6 +15,7 @@ versions.check_installed()
 from exlpose_mm.codecs import CPNHeatmap, SoftmaxHeatmap
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, ExLPoseOCNDataset
 from exlpose_mm.datasets.samplers import SeededBatchSampler
+from exlpose_mm.datasets.transforms.bottomup import DarkenPeople, PairedRandomAffine
 from exlpose_mm.datasets.transforms.crops import CPNCrop
 from exlpose_mm.datasets.transforms.darkening import ELLA, GammaDarken, SimulateLowLight
 from exlpose_mm.datasets.transforms.enhancement import LowLightEnhance
@@ -36,8 +37,9 @@ from exlpose_mm.engine.variables import VariablesHook
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from exlpose_mm.models.adversarial import DomainAdversarialLoss, GradientReversal
-from exlpose_mm.models.estimator import LightingPoseEstimator
+from exlpose_mm.models.estimator import LightingBottomupPoseEstimator, LightingPoseEstimator
 from exlpose_mm.models.heads.cpn import CPNHead
+from exlpose_mm.models.heads.dekr import MultiScaleDEKRHead
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
 from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
@@ -55,6 +57,7 @@ __all__ = [
     'CPNHeatmap',
     'ChannelsLastHook',
     'CheckpointFitHook',
+    'DarkenPeople',
     'DomainAdversarialLoss',
     'DualTeacherHead',
     'ELLA',
@@ -72,6 +75,7 @@ __all__ = [
     'LIGHTINGS',
     'LSBN2d',
     'LearningHook',
+    'LightingBottomupPoseEstimator',
     'LightingCocoMetric',
     'LightingDataPreprocessor',
     'LightingError',
@@ -82,10 +86,12 @@ __all__ = [
     'LogHistoryHook',
     'LowLightEnhance',
     'MomentumTeacherHook',
+    'MultiScaleDEKRHead',
     'OnLighting',
     'OnStudent',
     'OrphansHook',
     'PackPairedInputs',
+    'PairedRandomAffine',
     'ReseedHook',
     'SafeCheckpointHook',
     'ScaleToMean',

@@ -17,7 +17,9 @@ class PackPairedInputs(PackPoseInputs):
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
     ``PoseDataSample`` that can be pinned; more views by their names. ``lighting``, ``views``, ``labelled``,
-    ``split``, ``well_lit_path``, ``bbox_file`` and ``simulated`` join the meta keys.
+    ``split``, ``well_lit_path``, ``bbox_file``, ``simulated`` and ``aug_scales`` join the meta keys. With
+    ``aug_scales`` the images are the scales of one image, and packed as MMPose does. A ``heatmap_mask`` is packed
+    whatever the codec.
 
     Args:
         inputs (Sequence[str]): For training on single images together with pairs or with images
@@ -33,7 +35,7 @@ class PackPairedInputs(PackPoseInputs):
             crop that :class:`~exlpose_mm.ScaleToMean` was told of.
     """
 
-    LIGHTING_KEYS = ('lighting', 'views', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated')
+    LIGHTING_KEYS = ('lighting', 'views', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated', 'aug_scales')
     meta_keys: tuple[str, ...]
 
     def __init__(
@@ -57,11 +59,18 @@ class PackPairedInputs(PackPoseInputs):
                 f'ScaleToMean left the scaling of {results.get("img_path")} to a CPNCrop, which did not come: give it '
                 'the crop that follows, or none'
             )
-        packed = super().transform({**results, 'labelled': self.labelled})
+        packed = super().transform({**results, 'labelled': self.labelled, **_with_mask(results)})
         sample = packed['data_samples']
         packed['data_samples'] = PinnableSample(metainfo=sample.metainfo, **dict(sample.items()))
-        several = isinstance(results['img'], list)
+        several = isinstance(results['img'], list) and not results.get('aug_scales')
         if several or self.inputs:
             inputs = dict(zip(views_of(results), packed['inputs'] if several else [packed['inputs']]))
             packed['inputs'] = {name: inputs.get(name) for name in self.inputs} if self.inputs else inputs
         return packed
+
+
+def _with_mask(results: dict) -> dict:
+    """The fields to pack, and the mask of BottomupGetHeatmapMask, of which MMPose's DEKR codec does not know."""
+    fields = results.get('field_mapping_table')
+    known = fields and 'heatmap_mask' in results
+    return dict(field_mapping_table=dict(fields, heatmap_mask='heatmap_mask')) if known else {}
