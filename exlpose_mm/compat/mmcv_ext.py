@@ -76,10 +76,11 @@ def deform_conv_backward_input(
     columns: Tensor,
     **kwargs: Any,
 ) -> None:
-    convolve = _deform_conv(**kwargs)
-    gradients = _gradients(lambda input, offset: convolve(input, offset, weight), [input, offset], grad_output)
+    gradients = _gradients(_deform_conv(**kwargs), [input, offset, weight], grad_output)
     grad_input.copy_(gradients[0])
     grad_offset.copy_(gradients[1])
+    # A buffer, which mmcv hands over to the next call for the same layer and gradient: that has nothing left to do.
+    columns.resize_as_(weight).copy_(gradients[2])
 
 
 def deform_conv_backward_parameters(
@@ -93,6 +94,9 @@ def deform_conv_backward_parameters(
     scale: float,
     **kwargs: Any,
 ) -> None:
+    if columns.shape == grad_weight.shape:
+        grad_weight.add_(columns, alpha=scale)
+        return
     convolve = _deform_conv(**kwargs)
     gradients = _gradients(lambda weight: convolve(input, offset, weight), [torch.zeros_like(grad_weight)], grad_output)
     grad_weight.add_(gradients[0], alpha=scale)

@@ -1,14 +1,14 @@
-# Drawn people, two to four an image, in the layout of ExLPose, as whole small images; of one scale:
-#   python tools/make_demo_data.py --out data/demo-people --size 256 256 --people 2 4
+# Drawn people, two or three an image, in the layout of ExLPose, as whole small images; of one scale:
+#   python tools/make_demo_data.py --out data/demo-people --size 192 192 --people 2 3 --train 600 --test 150
 _base_ = ['exlpose_bottomup.py']
 
-small_size = (128, 128)
+small_size = (96, 96)
 small_codec = dict(
     type='SPR',
     input_size=small_size,
-    heatmap_size=(32, 32),
+    heatmap_size=(24, 24),
     sigma=(1.5, 1),
-    minimal_diagonal_length=3,
+    minimal_diagonal_length=2,
     generate_keypoint_heatmaps=True,
 )
 

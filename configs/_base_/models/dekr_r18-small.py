@@ -14,14 +14,14 @@ model = dict(
         merge=('low_light', 'well_lit'),
     ),
     backbone=dict(
-        type='ResNet', depth=18, stem_channels=32, base_channels=32, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN')
+        type='ResNet', depth=18, stem_channels=16, base_channels=16, out_indices=(0, 1, 2, 3), norm_cfg=dict(type='BN')
     ),
     neck=dict(type='FeatureMapProcessor', concat=True),
     head=dict(
         type='MultiScaleDEKRHead',
-        in_channels=480,
+        in_channels=240,
         num_keypoints=14,
-        num_displacement_filters_per_keypoint=5,
+        num_displacement_filters_per_keypoint=4,
         heatmap_loss=dict(type='KeypointMSELoss', use_target_weight=True, loss_weight=100.0),
         displacement_loss=dict(
             type='SoftWeightSmoothL1Loss', use_target_weight=True, supervise_empty=False, beta=1 / 9, loss_weight=0.4

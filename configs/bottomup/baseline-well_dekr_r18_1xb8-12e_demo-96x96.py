@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/runtime.py',
     '../_base_/datasets/demo_bottomup.py',
     '../_base_/models/dekr_r18-small.py',
-    '../_base_/models/lighting.py',
+    '../_base_/models/lighting_bottomup.py',
     '../_base_/schedules/warm_up.py',
 ]
 
