@@ -12,7 +12,7 @@ except ImportError:  # this is a checkout that was not installed
     from .startup import exlpose_mm_startup  # noqa: F401
 versions.check_installed()
 
-from exlpose_mm.codecs import CPNHeatmap, SoftmaxHeatmap
+from exlpose_mm.codecs import AEHeatmap, CPNHeatmap, SoftmaxHeatmap
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, ExLPoseOCNDataset
 from exlpose_mm.datasets.samplers import SeededBatchSampler
 from exlpose_mm.datasets.transforms.bottomup import DarkenPeople, PairedRandomAffine
@@ -37,7 +37,12 @@ from exlpose_mm.engine.variables import VariablesHook
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from exlpose_mm.models.adversarial import DomainAdversarialLoss, GradientReversal
-from exlpose_mm.models.estimator import LightingBottomupPoseEstimator, LightingPoseEstimator
+from exlpose_mm.models.estimator import (
+    LightingBottomupPoseEstimator,
+    LightingPoseEstimator,
+    MultiScaleBottomupPoseEstimator,
+)
+from exlpose_mm.models.heads.ae import AEHead
 from exlpose_mm.models.heads.cpn import CPNHead
 from exlpose_mm.models.heads.dekr import MultiScaleDEKRHead
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
@@ -50,6 +55,8 @@ __version__ = '0.3.0'
 versions.warn_untested()
 
 __all__ = [
+    'AEHead',
+    'AEHeatmap',
     'AddMomentumView',
     'AntiAlias',
     'CPNCrop',
@@ -86,6 +93,7 @@ __all__ = [
     'LogHistoryHook',
     'LowLightEnhance',
     'MomentumTeacherHook',
+    'MultiScaleBottomupPoseEstimator',
     'MultiScaleDEKRHead',
     'OnLighting',
     'OnStudent',

@@ -10,16 +10,16 @@ import exlpose_mm
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = [
-    'AddMomentumView', 'AntiAlias', 'CPNCrop', 'CPNHead', 'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook',
-    'DarkenPeople', 'DomainAdversarialLoss', 'DualTeacherHead', 'ELLA', 'ExLPoseDataset', 'ExLPoseOCNDataset',
-    'FiniteLossHook', 'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss', 'HeatmapCrossEntropyLoss',
-    'InitialValHook', 'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d', 'LearningHook',
-    'LightingBottomupPoseEstimator', 'LightingCocoMetric', 'LightingDataPreprocessor', 'LightingError',
-    'LightingPoseEstimator', 'LightingVisualizer', 'LoadLabelledImage', 'LoadPairedImages', 'LogHistoryHook',
-    'LowLightEnhance', 'MomentumTeacherHook', 'MultiScaleDEKRHead', 'OnLighting', 'OnStudent', 'OrphansHook',
-    'PackPairedInputs', 'PairedRandomAffine', 'ReseedHook', 'SafeCheckpointHook', 'ScaleToMean',
-    'SeededBatchSampler', 'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'VariablesHook',
-    'WorkDirHook', 'lighting', 'tap',
+    'AEHead', 'AEHeatmap', 'AddMomentumView', 'AntiAlias', 'CPNCrop', 'CPNHead', 'CPNHeatmap', 'ChannelsLastHook',
+    'CheckpointFitHook', 'DarkenPeople', 'DomainAdversarialLoss', 'DualTeacherHead', 'ELLA', 'ExLPoseDataset',
+    'ExLPoseOCNDataset', 'FiniteLossHook', 'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss',
+    'HeatmapCrossEntropyLoss', 'InitialValHook', 'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d',
+    'LearningHook', 'LightingBottomupPoseEstimator', 'LightingCocoMetric', 'LightingDataPreprocessor',
+    'LightingError', 'LightingPoseEstimator', 'LightingVisualizer', 'LoadLabelledImage', 'LoadPairedImages',
+    'LogHistoryHook', 'LowLightEnhance', 'MomentumTeacherHook', 'MultiScaleBottomupPoseEstimator',
+    'MultiScaleDEKRHead', 'OnLighting', 'OnStudent', 'OrphansHook', 'PackPairedInputs', 'PairedRandomAffine',
+    'ReseedHook', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler', 'SimulateLowLight', 'SoftmaxHeatmap',
+    'TagLighting', 'ThinPhotons', 'VariablesHook', 'WorkDirHook', 'lighting', 'tap',
 ]  # fmt: skip
 """What users import. A name that goes breaks their code: say so in CHANGELOG.md."""
 

@@ -15,13 +15,4 @@ model = dict(
 )
 default_hooks = dict(momentum_teacher=dict(type='MomentumTeacherHook'))
 
-train_pipeline = [
-    _base_.load_pair,
-    _base_.add_momentum_view,
-    _base_.darken_people,
-    *_base_.small_augment,
-    _base_.small_target,
-    _base_.mask,
-    _base_.pack,
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(pipeline=_base_.small_teacher_pipeline))

@@ -146,11 +146,11 @@ class LightingEstimator(BasePoseEstimator):
         taps = {name: {key: x.split(sizes)[i] for key, x in outputs.items()} for i, name in enumerate(inputs)}
         return feats, taps
 
-    def predict(self, inputs: Tensor | list[Tensor], data_samples: SampleList) -> SampleList:
+    def predict(self, inputs: Tensor | Sequence[Tensor], data_samples: SampleList) -> SampleList:
         """Predict as MMPose does, each image under its sample's lighting.
 
         Args:
-            inputs (Tensor | list[Tensor]): (B, 3, H, W), or one such for each scale.
+            inputs (Tensor | Sequence[Tensor]): (B, 3, H, W), or one such for each scale.
             data_samples (list[PoseDataSample]): B samples; their predictions are filled in.
 
         Raises:
@@ -174,7 +174,24 @@ class LightingPoseEstimator(LightingEstimator, TopdownPoseEstimator):
 
 
 @MODELS.register_module()
-class LightingBottomupPoseEstimator(LightingEstimator, BottomupPoseEstimator):
+class MultiScaleBottomupPoseEstimator(BottomupPoseEstimator):
+    """MMPose's bottom-up estimator, whose test on several scales is reached.
+
+    MMPose 1.x has one, ``test_cfg=dict(multiscale_test=True)``, but tries to stack the scales before it.
+    """
+
+    def forward(self, inputs: Tensor | list[Tensor], *args: Any, **kwargs: Any) -> Any:
+        """As MMPose's; a list of batches (B, 3, H, W) are scales."""
+        scales = isinstance(inputs, list) and inputs[0].dim() == 4
+        return super().forward(tuple(inputs) if scales else inputs, *args, **kwargs)
+
+    def predict(self, inputs: Tensor | Sequence[Tensor], data_samples: SampleList) -> SampleList:
+        """As MMPose's."""
+        return super().predict(inputs if isinstance(inputs, Tensor) else [*inputs], data_samples)
+
+
+@MODELS.register_module()
+class LightingBottomupPoseEstimator(LightingEstimator, MultiScaleBottomupPoseEstimator):
     """Bottom-up or single-stage estimator whose network runs under a lighting condition; see
     :class:`LightingEstimator`.
 

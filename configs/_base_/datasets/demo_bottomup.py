@@ -20,6 +20,15 @@ small_target = dict(type='GenerateTarget', encoder=small_codec)
 small_augment = [_base_.normalise, small_affine, _base_.flip]
 
 train_pipeline = [_base_.load_pair, *small_augment, small_target, _base_.mask, _base_.pack]
+small_teacher_pipeline = [
+    _base_.load_pair,
+    _base_.add_momentum_view,
+    _base_.darken_people,
+    *small_augment,
+    small_target,
+    _base_.mask,
+    _base_.pack,
+]
 test_pipeline = [_base_.load, _base_.tag, _base_.normalise, small_resize, _base_.pack]
 
 train_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline))
