@@ -46,6 +46,9 @@ class AEHead(AssociativeEmbeddingHead):
     ) -> InstanceList | Predictions:
         """Predict as MMPose's; on several scales without ``output_heatmaps``."""
         if not test_cfg.get('multiscale_test', False):
+            # MMPose's is particular about lists and tuples, and its estimator and necks are not.
+            flips = test_cfg.get('flip_test', False)
+            feats = [tuple(of) for of in feats] if flips else [*feats]
             return super().predict(feats, batch_data_samples, test_cfg)
         facts = batch_data_samples[0].metainfo
         maps, tags = zip(*(self._outputs(of_scale, facts, test_cfg) for of_scale in feats))
