@@ -15,7 +15,7 @@ versions.check_installed()
 from exlpose_mm.codecs import AEHeatmap, CPNHeatmap, SoftmaxHeatmap
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, ExLPoseOCNDataset
 from exlpose_mm.datasets.samplers import SeededBatchSampler
-from exlpose_mm.datasets.transforms.bottomup import DarkenPeople, PairedRandomAffine
+from exlpose_mm.datasets.transforms.bottomup import DarkenPeople, MaskInvalidPeople, PairedRandomAffine
 from exlpose_mm.datasets.transforms.crops import CPNCrop
 from exlpose_mm.datasets.transforms.darkening import ELLA, GammaDarken, SimulateLowLight
 from exlpose_mm.datasets.transforms.enhancement import LowLightEnhance
@@ -92,6 +92,7 @@ __all__ = [
     'LoadPairedImages',
     'LogHistoryHook',
     'LowLightEnhance',
+    'MaskInvalidPeople',
     'MomentumTeacherHook',
     'MultiScaleBottomupPoseEstimator',
     'MultiScaleDEKRHead',

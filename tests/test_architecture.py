@@ -16,10 +16,11 @@ PUBLIC = [
     'HeatmapCrossEntropyLoss', 'InitialValHook', 'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d',
     'LearningHook', 'LightingBottomupPoseEstimator', 'LightingCocoMetric', 'LightingDataPreprocessor',
     'LightingError', 'LightingPoseEstimator', 'LightingVisualizer', 'LoadLabelledImage', 'LoadPairedImages',
-    'LogHistoryHook', 'LowLightEnhance', 'MomentumTeacherHook', 'MultiScaleBottomupPoseEstimator',
-    'MultiScaleDEKRHead', 'OnLighting', 'OnStudent', 'OrphansHook', 'PackPairedInputs', 'PairedRandomAffine',
-    'ReseedHook', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler', 'SimulateLowLight', 'SoftmaxHeatmap',
-    'TagLighting', 'ThinPhotons', 'VariablesHook', 'WorkDirHook', 'lighting', 'tap',
+    'LogHistoryHook', 'LowLightEnhance', 'MaskInvalidPeople', 'MomentumTeacherHook',
+    'MultiScaleBottomupPoseEstimator', 'MultiScaleDEKRHead', 'OnLighting', 'OnStudent', 'OrphansHook',
+    'PackPairedInputs', 'PairedRandomAffine', 'ReseedHook', 'SafeCheckpointHook', 'ScaleToMean',
+    'SeededBatchSampler', 'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'VariablesHook',
+    'WorkDirHook', 'lighting', 'tap',
 ]  # fmt: skip
 """What users import. A name that goes breaks their code: say so in CHANGELOG.md."""
 

@@ -117,7 +117,7 @@ def as_annotations(content: dict, poses: Mapping[int, Poses]) -> dict:
         size = np.array([image['width'], image['height']])
         for joints, scores, person in zip(*poses[image['id']]):
             labelled = (scores > 0) & ((joints >= 0) & (joints < size)).all(axis=1)
-            if np.ptp(joints[labelled], axis=0).min(initial=np.inf if labelled.any() else 0) > 0:
+            if labelled.any() and np.ptp(joints[labelled], axis=0).all():  # else there is no box
                 annotations.append(
                     dict(id=next(numbers), image_id=image['id'], **_person(joints, labelled), score=float(person))
                 )

@@ -96,7 +96,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     files' own, as in the official code; MMPose would cut them at the frame's last pixel but one.
 
     With ``data_mode='bottomup'`` a sample is an image with all of its people. Crowds and people without a labelled
-    joint are in ``invalid_segs``, by their segmentation or else their box, for ``BottomupGetHeatmapMask``.
+    joint are in ``invalid_segs``, by their segmentation or else their box, for ``MaskInvalidPeople``.
 
     Args:
         lighting (str): ``'paired'``, ``'low_light'`` or ``'well_lit'``. Annotation files of
@@ -247,7 +247,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         return info
 
     def _get_bottomup_data_infos(self, instance_list: list[dict], image_list: list[dict]) -> list[dict]:
-        """People by image; the others are what ``BottomupGetHeatmapMask`` masks."""
+        """People by image; the others are what ``MaskInvalidPeople`` masks."""
         people = [person for person in instance_list if self._is_valid_instance(person)]
         images = super()._get_bottomup_data_infos(people, image_list)
         outlines: dict[int, list] = {image['img_id']: [] for image in images}

@@ -37,7 +37,7 @@ affine = dict(type='PairedRandomAffine', input_size=input_size)
 flip = dict(type='RandomFlip', direction='horizontal')
 dekr_target = dict(type='GenerateTarget', encoder=dekr_codec)
 ae_target = dict(type='GenerateTarget', encoder=ae_codec)
-mask = dict(type='BottomupGetHeatmapMask')  # crowds, and people without a labelled joint, are no background
+mask = dict(type='MaskInvalidPeople')  # crowds, and people without a labelled joint, are no background
 resize = dict(type='BottomupResize', input_size=input_size, aug_scales=[0.5, 2.0], resize_mode='expand')
 pack = dict(type='PackPairedInputs')
 

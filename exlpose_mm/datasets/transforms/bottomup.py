@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmpose.datasets.transforms import BottomupRandomAffine
+from mmpose.datasets.transforms import BottomupGetHeatmapMask, BottomupRandomAffine
 from mmpose.registry import TRANSFORMS
+from pycocotools import mask as coco_mask
 
 from exlpose_mm.datasets.transforms.photometry import cut_at_frame, enlarged
 
@@ -37,6 +38,26 @@ class PairedRandomAffine(BottomupRandomAffine):
         if isinstance(images, list):
             return [self._warp(image, *args) for image in images]
         return self._warp(images, *args)
+
+
+@TRANSFORMS.register_module()
+class MaskInvalidPeople(BottomupGetHeatmapMask):
+    """MMPose's ``BottomupGetHeatmapMask`` with outlines filled by pycocotools.
+
+    MMPose's asks xtcocotools, which cannot do it under NumPy 2, and leaves out crowds, whose outline is no polygon.
+
+    Required keys: ``invalid_segs``, segmentations in COCO's format, polygons or run lengths; ``img_shape``,
+    ``input_size`` and, if the image was changed, ``warp_mat`` and ``flip``. Added key: ``heatmap_mask``, (H, W) bool of
+    the heatmap's size, false where the maps have no loss.
+    """
+
+    def _segs_to_mask(self, segs: list, img_shape: tuple[int, int]) -> np.ndarray:
+        outlines = []
+        for seg in segs:
+            compressed = isinstance(seg, dict) and not isinstance(seg['counts'], list)
+            encoded = seg if compressed else coco_mask.frPyObjects(seg, *img_shape)
+            outlines += encoded if isinstance(encoded, list) else [encoded]
+        return coco_mask.decode(coco_mask.merge(outlines)) if outlines else np.zeros(img_shape, np.uint8)
 
 
 @TRANSFORMS.register_module()

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 from conftest import STANDING
-from mmpose.datasets.transforms import BottomupGetHeatmapMask, BottomupResize, GenerateTarget, RandomFlip
+from mmpose.datasets.transforms import BottomupResize, GenerateTarget, RandomFlip
 
-from exlpose_mm import LIGHTINGS, DarkenPeople, ExLPoseDataset, PackPairedInputs, PairedRandomAffine
+from exlpose_mm import LIGHTINGS, DarkenPeople, ExLPoseDataset, MaskInvalidPeople, PackPairedInputs, PairedRandomAffine
 from exlpose_mm.datasets.collate import stack_views
 
 SIZE = (128, 128)
@@ -87,7 +87,7 @@ class TestPairedRandomAffine:
 class TestTargetsAndPacking:
     @pytest.mark.parametrize('codec', [DEKR, AE], ids=['dekr', 'ae'])
     def test_pairs_are_packed_with_their_mask_and_stacked(self, codec):
-        steps = PairedRandomAffine(SIZE), RandomFlip(prob=0.5), GenerateTarget(codec), BottomupGetHeatmapMask()
+        steps = PairedRandomAffine(SIZE), RandomFlip(prob=0.5), GenerateTarget(codec), MaskInvalidPeople()
         packed = [PackPairedInputs()(run(*steps, seed=seed)) for seed in (0, 1)]
         batch = stack_views(packed)
         assert {name: tuple(images.shape) for name, images in batch['inputs'].items()} == dict.fromkeys(
@@ -103,7 +103,7 @@ class TestTargetsAndPacking:
         """Unmoved, and as large as the frame's shorter side."""
         still = dict(shift_prob=0, scale_prob=0, rotate_prob=0)
         outline = [[[40, 0, 60, 0, 60, 60, 40, 60]]]
-        steps = PairedRandomAffine((120, 120), **still), RandomFlip(prob=0.0), BottomupGetHeatmapMask()
+        steps = PairedRandomAffine((120, 120), **still), RandomFlip(prob=0.0), MaskInvalidPeople()
         mask = run(*steps, invalid_segs=outline)['heatmap_mask']
         # The middle 120 of 160 columns stay.
         assert not mask[5:55, 25:35].any() and mask[65:115, 5:115].all() and mask[:, 50:115].all()
@@ -116,6 +116,13 @@ class TestTargetsAndPacking:
         packed = run(*steps, img=image, lighting='low_light')
         assert [tuple(scale.shape) for scale in packed['inputs']] == [(3, 128, 128), (3, 64, 64), (3, 256, 256)]
         assert packed['data_samples'].aug_scales == [0.5, 2.0]
+
+
+def test_run_lengths_are_masked():
+    """Two columns of four rows: the last row of the first and the first two of the second."""
+    outline = dict(counts=[3, 3, 2], size=[4, 2])
+    mask = MaskInvalidPeople()._segs_to_mask([outline], (4, 2))
+    assert mask.T.tolist() == [[0, 0, 0, 1], [1, 1, 0, 0]]
 
 
 class TestDarkenPeople:
