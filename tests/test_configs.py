@@ -109,6 +109,14 @@ def crowdpose_root(tmp_path) -> Path:
 
 
 @pytest.fixture
+def pseudo_root(exlpose_root) -> Path:
+    """With pseudo labels of the dark images."""
+    labels = exlpose_root / 'Annotations' / 'ExLPose_train_LL.json'
+    (exlpose_root / 'ExLPose_train_pseudo.json').write_bytes(labels.read_bytes())
+    return exlpose_root
+
+
+@pytest.fixture
 def own_root(exlpose_root) -> Path:
     """Files of other names."""
     folder = exlpose_root / 'Annotations'
@@ -120,6 +128,7 @@ def own_root(exlpose_root) -> Path:
 DATA = {
     'lspet': 'lspet_root',
     'coco': 'coco_root',
+    'bottomup': 'pseudo_root',
     'examples/coco_in_the_dark.py': 'coco_root',
     'examples/crowdpose_in_the_dark.py': 'crowdpose_root',
     'examples/stock_mmpose.py': 'crowdpose_root',
