@@ -7,6 +7,7 @@ _base_ = [
     '../_base_/schedules/steps.py',
 ]
 
+codec = dict(_delete_=True, **_base_.ae_codec)
 train_cfg = dict(max_epochs=100, val_interval=10)
 default_hooks = dict(checkpoint=_base_.best)
 train_dataloader = dict(dataset=dict(pipeline=_base_.ae_pipeline))

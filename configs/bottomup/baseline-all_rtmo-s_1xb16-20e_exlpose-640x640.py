@@ -26,6 +26,7 @@ rtmo_affine = dict(
     clip_border=True,
 )
 keep = dict(type='FilterAnnotations', by_kpt=True, by_box=True)
+codec = dict(_delete_=True, type='YOLOXPoseAnnotationProcessor', input_size=rtmo_size)
 rtmo_target = dict(type='GenerateTarget', encoder=dict(type='YOLOXPoseAnnotationProcessor', input_size=rtmo_size))
 train_pipeline = [_base_.load_pair, _base_.normalise, rtmo_affine, _base_.flip, keep, rtmo_target, _base_.pack]
 rtmo_resize = dict(type='BottomupResize', input_size=rtmo_size, pad_val=(114, 114, 114))

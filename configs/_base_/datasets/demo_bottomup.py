@@ -11,6 +11,7 @@ small_codec = dict(
     minimal_diagonal_length=2,
     generate_keypoint_heatmaps=True,
 )
+codec = dict(small_codec)
 
 small_affine = dict(
     type='PairedRandomAffine', input_size=small_size, shift_factor=0.1, scale_factor=(0.8, 1.25), rotate_factor=15

@@ -16,6 +16,7 @@ dekr_codec = dict(
     minimal_diagonal_length=32**0.5,
     generate_keypoint_heatmaps=True,
 )
+codec = dict(dekr_codec)  # of the model
 # Grouping starts at neck and head and goes down.
 ae_codec = dict(
     type='AEHeatmap',
