@@ -35,7 +35,7 @@ runtime with its hooks. A config is the difference to its base, at most three fi
   was not measured with this code, for which no weights are published.
 """
 FOLDERS = {
-    'bottomup': """Whole images, of which nobody knows the boxes: DEKR, associative embedding, RTMO; DA-LLPose's setting.
+    'bottomup': """Whole images, of which nobody knows the boxes: DEKR, associative embedding, RTMO; and DA-LLPose.
 
 See [without boxes](../../docs/bottomup.md). The drawn data of the `demo` configs are made by
 `python tools/make_demo_data.py --out data/demo-people --size 192 192 --people 2 3 --train 600 --test 150`.""",
