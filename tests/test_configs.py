@@ -221,7 +221,14 @@ def test_a_full_pass_of_the_evaluator(config):
     assert config.default_hooks.checkpoint.save_best in metrics
 
 
-def test_the_night_photographs_are_tested_in_one_pass(exlpose_root, monkeypatch):
+@pytest.mark.parametrize(
+    'name',
+    [
+        'exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py',
+        'bottomup/exlpose_dekr_hrnet-w32_1xb10-100e_exlpose-ocn-512x512.py',
+    ],
+)
+def test_the_night_photographs_are_tested_in_one_pass(name, exlpose_root, monkeypatch):
     for i, camera in enumerate(('A7M3', 'RICOH3')):
         name = f'{camera}/{i}.png'
         (exlpose_root / 'ExLPose-OCN' / camera).mkdir(parents=True)
@@ -230,7 +237,7 @@ def test_the_night_photographs_are_tested_in_one_pass(exlpose_root, monkeypatch)
         content = coco_file([(i, name, [person_annotation(i, i, (40, 10, 34, 74))])])
         path = exlpose_root / 'Annotations' / f'ExLPose-OC_test_{camera}.json'
         path.write_text(json.dumps(content), encoding='utf-8')
-    config = load('exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-ocn-256x192.py', exlpose_root, monkeypatch)
+    config = load(name, exlpose_root, monkeypatch)
     metrics = evaluate(config, config.test_dataloader, config.test_evaluator)
     assert {key.partition('/')[0] for key in metrics} == {'A7M3', 'RICOH3', 'OCN'}
 

@@ -1,6 +1,7 @@
 """DA-LLPose's knowledge acquisition: each rule, and both teachers on drawn images."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +134,64 @@ def test_a_model_is_asked_about_every_image(exlpose_root, tmp_path, monkeypatch)
     found = find_people(config, str(tmp_path / 'weights.pth'), dataset)
     assert sorted(found) == [DATASETS.build(dataset).get_data_info(i)['img_id'] for i in range(4)]
     assert all(poses.joints.shape == (*poses.scores.shape, 2) for poses in found.values())
+
+
+AE = """
+_base_ = [{base!r}]
+codec = dict(type='AEHeatmap', input_size=(96, 96), heatmap_size=(96, 96), sigma=1, decode_keypoint_order=[*range(14)])
+model = dict(
+    head=dict(
+        _delete_=True,
+        type='AEHead',
+        in_channels=240,
+        num_keypoints=14,
+        deconv_out_channels=None,
+        decoder=codec,
+    ),
+    test_cfg=dict(_delete_=True, flip_test=True, restore_heatmap_size=True),
+)
+test_dataloader = dict(num_workers=0, persistent_workers=False)
+"""
+STUDENT = """
+knowledge = dict(
+    dataset=dict(
+        type='ExLPoseDataset',
+        lighting='low_light',
+        ann_file='ExLPose_train_LL.json',
+        data_root={root!r},
+        data_mode='bottomup',
+        unlabelled=True,
+        test_mode=True,
+    ),
+    main=dict(config={main!r}, checkpoint={main_weights!r}, min_centre=-1.0, max_people=3),
+    complementary=dict(config={other!r}, checkpoint={other_weights!r}, min_score=-1.0, min_joints=0, min_joint=-1.0),
+    nms=dict(dist_thr=0.05),
+    out={out!r},
+)
+"""
+
+
+def test_the_tool_asks_both_teachers_and_writes_the_file(exlpose_root, tmp_path, monkeypatch):
+    from acquire_knowledge import main
+
+    monkeypatch.setenv('DATA_ROOT', str(exlpose_root))
+    base = str(Path('configs/bottomup/baseline-well_dekr_r18_1xb8-12e_demo-96x96.py').resolve())
+    files = {name: str(tmp_path / name) for name in ('main', 'other', 'student')}
+    loader = 'test_dataloader = dict(num_workers=0, persistent_workers=False)'
+    texts = dict(main=f'_base_ = [{base!r}]\n{loader}\n', other=AE.format(base=base))
+    facts = dict(root=str(exlpose_root), out=str(tmp_path / 'made' / 'pseudo.json'))
+    for name, text in texts.items():
+        facts[name] = files[name] + '.py'
+        facts[f'{name}_weights'] = files[name] + '.pth'
+        Path(facts[name]).write_text(text, encoding='utf-8')
+        torch.manual_seed(0)
+        torch.save(MODELS.build(Config.fromfile(facts[name]).model).state_dict(), facts[f'{name}_weights'])
+    Path(files['student'] + '.py').write_text(STUDENT.format(**facts), encoding='utf-8')
+
+    main([files['student'] + '.py', '--device', 'cpu'])
+    content = json.loads(Path(facts['out']).read_text(encoding='utf-8'))
+    dataset = ExLPoseDataset('low_light', facts['out'], data_root=str(exlpose_root), data_mode='bottomup')
+    assert len(content['images']) == 4 and len(dataset) >= 1
+
+    with pytest.raises(SystemExit, match='is of no student'):
+        main([facts['main']])
