@@ -230,11 +230,11 @@ def test_a_full_pass_of_the_evaluator(config):
 )
 def test_the_night_photographs_are_tested_in_one_pass(name, exlpose_root, monkeypatch):
     for i, camera in enumerate(('A7M3', 'RICOH3')):
-        name = f'{camera}/{i}.png'
+        photo = f'{camera}/{i}.png'
         (exlpose_root / 'ExLPose-OCN' / camera).mkdir(parents=True)
         night = np.random.default_rng(i).poisson(2, (96, 128, 3)).astype(np.uint8)
-        cv2.imwrite(str(exlpose_root / 'ExLPose-OCN' / name), night)
-        content = coco_file([(i, name, [person_annotation(i, i, (40, 10, 34, 74))])])
+        cv2.imwrite(str(exlpose_root / 'ExLPose-OCN' / photo), night)
+        content = coco_file([(i, photo, [person_annotation(i, i, (40, 10, 34, 74))])])
         path = exlpose_root / 'Annotations' / f'ExLPose-OC_test_{camera}.json'
         path.write_text(json.dumps(content), encoding='utf-8')
     config = load(name, exlpose_root, monkeypatch)

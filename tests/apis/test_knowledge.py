@@ -1,6 +1,7 @@
 """DA-LLPose's knowledge acquisition: each rule, and both teachers on drawn images."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -171,10 +172,8 @@ knowledge = dict(
 """
 
 
-def test_the_tool_asks_both_teachers_and_writes_the_file(exlpose_root, tmp_path, monkeypatch):
-    from acquire_knowledge import main
-
-    monkeypatch.setenv('DATA_ROOT', str(exlpose_root))
+def test_the_tool_asks_both_teachers_and_writes_the_file(exlpose_root, tmp_path):
+    main = runpy.run_path('tools/acquire_knowledge.py')['main']
     base = str(Path('configs/bottomup/baseline-well_dekr_r18_1xb8-12e_demo-96x96.py').resolve())
     files = {name: str(tmp_path / name) for name in ('main', 'other', 'student')}
     loader = 'test_dataloader = dict(num_workers=0, persistent_workers=False)'
