@@ -5,7 +5,7 @@ where at least one of them is confident. What no teacher is sure of is not taugh
 image without labels is nobody's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -121,7 +121,11 @@ class RTMOOutput:
         ]
 
 
-RULES = {DEKRHead: DEKROutput, AssociativeEmbeddingHead: AssociativeEmbeddingOutput, RTMOHead: RTMOOutput}
+RULES: dict[type[nn.Module], Callable[[Any], DenseOutput]] = {
+    DEKRHead: DEKROutput,
+    AssociativeEmbeddingHead: AssociativeEmbeddingOutput,
+    RTMOHead: RTMOOutput,
+}
 
 
 def dense_output_of(head: nn.Module) -> DenseOutput:
@@ -132,7 +136,7 @@ def dense_output_of(head: nn.Module) -> DenseOutput:
     Raises:
         ValueError: If there is no rule for this kind of head.
     """
-    own = getattr(head, 'dense_output', None)
+    own: DenseOutput | None = getattr(head, 'dense_output', None)
     if own is not None:
         return own
     for kind, rule in RULES.items():
@@ -227,7 +231,7 @@ class DenseDistillation(nn.Module):
         return to_device(partner, like, torch.bool), to_device(taught, like, torch.bool)
 
 
-def distillation_of(head: nn.Module, **kwargs: Any) -> nn.Module:
+def distillation_of(head: nn.Module, **kwargs: Any) -> Distillation | DenseDistillation:
     """The distillation for a head, of one person in a crop or of many in an image.
 
     Raises:

@@ -157,8 +157,10 @@ class LightingEstimator(BasePoseEstimator):
             KeyError: If a sample carries no ``lighting``.
         """
         for name, indices in rows_by_lighting(data_samples).items():
-            several = isinstance(inputs, (list, tuple))
-            images = [select(scale, indices) for scale in inputs] if several else select(inputs, indices)
+            if isinstance(inputs, Tensor):
+                images: Tensor | list[Tensor] = select(inputs, indices)
+            else:
+                images = [select(scale, indices) for scale in inputs]
             with lighting(self, name):
                 super().predict(images, [data_samples[i] for i in indices])
         return data_samples
@@ -203,9 +205,9 @@ class LightingBottomupPoseEstimator(LightingEstimator, MultiScaleBottomupPoseEst
             :func:`~exlpose_mm.models.dense_distillation.dense_output_of`.
     """
 
-    def _build_momentum_teacher(self, **kwargs: Any) -> MomentumTeacher:
+    def _build_momentum_teacher(self, loss: ConfigType = {}, **kwargs: Any) -> MomentumTeacher:
         dense_output_of(self.network['head'])
-        return MomentumTeacher(self.network, **kwargs)
+        return MomentumTeacher(self.network, loss=loss, **kwargs)
 
 
 def _split(head: OptConfigType) -> tuple[OptConfigType, OptConfigType]:

@@ -1,6 +1,7 @@
 """Normalising a batch, one lighting after the other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -9,7 +10,7 @@ from mmpose.utils.typing import ConfigType, SampleList
 from torch import Tensor, nn
 
 from exlpose_mm.lighting import LIGHTINGS, check_lighting
-from exlpose_mm.views import Images, lighting_of_view, rows_by_lighting, some_images
+from exlpose_mm.views import lighting_of_view, rows_by_lighting, some_images
 
 
 @MODELS.register_module()
@@ -76,7 +77,7 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             raise ValueError(f'no sample of the batch has an image of {" or ".join(self.merge)}, as `merge` asks for')
         return dict(inputs=torch.cat([*batches.values()]), data_samples=samples)
 
-    def _forward_singles(self, inputs: Images | Sequence[Images], samples: SampleList, training: bool) -> dict:
+    def _forward_singles(self, inputs: Any, samples: SampleList, training: bool) -> dict:
         if isinstance(inputs, Sequence) and not isinstance(inputs[0], Tensor):  # of each scale of a multi-scale test
             scales = [self._forward_singles(images, samples, training) for images in inputs]
             return dict(scales[0], inputs=[scale['inputs'] for scale in scales])

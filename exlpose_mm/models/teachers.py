@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
 from exlpose_mm.models.defaults import default_style_loss, default_taps
-from exlpose_mm.models.dense_distillation import distillation_of
+from exlpose_mm.models.dense_distillation import DenseDistillation, distillation_of
+from exlpose_mm.models.distillation import Distillation
 from exlpose_mm.views import MOMENTUM_VIEW, BatchViews
 
 
@@ -83,11 +84,11 @@ class Lesson:
     """What the momentum teacher has to say of a batch.
 
     Args:
-        distillation (nn.Module): How the student's output is compared to it.
+        distillation (Distillation | DenseDistillation): How the student's output is compared to it.
         output (list[Tensor], optional): Its output on the low-light images; None during its burn-in.
     """
 
-    distillation: nn.Module
+    distillation: Distillation | DenseDistillation
     output: list[Tensor] | None
 
     @property
@@ -121,6 +122,8 @@ class MomentumTeacher(nn.Module):
     Raises:
         ValueError: If ``burn_in`` is negative, or as ``Distillation``.
     """
+
+    distillation: Distillation | DenseDistillation
 
     def __init__(
         self,

@@ -27,6 +27,8 @@ class PairedRandomAffine(BottomupRandomAffine):
         ValueError: If the input is not a square.
     """
 
+    _transform: Callable[..., Any]
+
     def __init__(self, input_size: tuple[int, int], bbox_keep_corner: bool = False, **kwargs: Any) -> None:
         if len(input_size) != 2 or input_size[0] != input_size[1]:
             raise ValueError(f'PairedRandomAffine takes a square input_size, as RandomFlip needs, got {input_size}')
@@ -86,12 +88,12 @@ class DarkenPeople(BaseTransform):
                 'DarkenPeople takes factor = (low, high) with 0 <= low <= high <= 1, a probability and a positive '
                 f'scale, got factor={factor}, prob={prob}, scale={scale}'
             )
-        self.factor, self.prob, self.scale = tuple(factor), prob, scale
+        self.factor, self.prob, self.scale = factor, prob, scale
 
     def transform(self, results: dict) -> dict:
-        image = results['img'].astype(np.float32)
+        image, (low, high) = results['img'].astype(np.float32), self.factor
         for box in results['bbox']:
             if np.random.rand() < self.prob:
-                image[cut_at_frame(enlarged(box, self.scale), image)] *= np.random.uniform(*self.factor)
+                image[cut_at_frame(enlarged(box, self.scale), image)] *= np.random.uniform(low, high)
         results['img'] = image
         return results

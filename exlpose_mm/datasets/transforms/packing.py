@@ -77,5 +77,6 @@ class PackPairedInputs(PackPoseInputs):
 def _with_mask(results: dict) -> dict:
     """The fields to pack, and the mask of MaskInvalidPeople, of which MMPose's DEKR codec does not know."""
     fields = results.get('field_mapping_table')
-    known = fields and 'heatmap_mask' in results
-    return dict(field_mapping_table=dict(fields, heatmap_mask='heatmap_mask')) if known else {}
+    if not fields or 'heatmap_mask' not in results:
+        return {}
+    return dict(field_mapping_table=dict(fields, heatmap_mask='heatmap_mask'))

@@ -61,7 +61,7 @@ class MultiScaleDEKRHead(DEKRHead):
             )
         scales = [1.0, *metainfo['aug_scales']]
         size = np.array(metainfo['input_size'], np.float32)
-        found = [self._poses(*of, scale, size) for *of, scale in zip(heatmaps, displacements, scales)]
+        found = [self._poses(maps, moves, scale, size) for maps, moves, scale in zip(heatmaps, displacements, scales)]
         joints, centres, confidences = (np.concatenate(parts) for parts in zip(*found))
         people = [dict(keypoints=pose, score=score) for pose, score in zip(joints, confidences)]
         kept = nearby_joints_nms(
