@@ -12,11 +12,12 @@ except ImportError:  # this is a checkout that was not installed
     from .startup import exlpose_mm_startup  # noqa: F401
 versions.check_installed()
 
-from exlpose_mm.codecs import CPNHeatmap, SoftmaxHeatmap
+from exlpose_mm.codecs import AEHeatmap, CPNHeatmap, SoftmaxHeatmap
 from exlpose_mm.compat.scopes import share_with_mmdet
 from exlpose_mm.datasets.exlpose import ExLPoseDataset, ExLPoseOCNDataset
 from exlpose_mm.datasets.people import ExLPosePeopleDataset, RowsDataset
 from exlpose_mm.datasets.samplers import SeededBatchSampler
+from exlpose_mm.datasets.transforms.bottomup import DarkenPeople, MaskInvalidPeople, PairedRandomAffine
 from exlpose_mm.datasets.transforms.crops import CPNCrop
 from exlpose_mm.datasets.transforms.darkening import ELLA, GammaDarken, SimulateLowLight
 from exlpose_mm.datasets.transforms.enhancement import LowLightEnhance
@@ -43,8 +44,14 @@ from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from exlpose_mm.models.adversarial import DomainAdversarialLoss, GradientReversal
 from exlpose_mm.models.detector import LightingDetDataPreprocessor, LightingDetector
-from exlpose_mm.models.estimator import LightingPoseEstimator
+from exlpose_mm.models.estimator import (
+    LightingBottomupPoseEstimator,
+    LightingPoseEstimator,
+    MultiScaleBottomupPoseEstimator,
+)
+from exlpose_mm.models.heads.ae import AEHead
 from exlpose_mm.models.heads.cpn import CPNHead
+from exlpose_mm.models.heads.dekr import MultiScaleDEKRHead
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
 from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
@@ -57,6 +64,8 @@ __version__ = '0.4.0'
 versions.warn_untested()
 
 __all__ = [
+    'AEHead',
+    'AEHeatmap',
     'AddMomentumView',
     'AntiAlias',
     'BFloat16OptimWrapper',
@@ -65,6 +74,7 @@ __all__ = [
     'CPNHeatmap',
     'ChannelsLastHook',
     'CheckpointFitHook',
+    'DarkenPeople',
     'DomainAdversarialLoss',
     'DualTeacherHead',
     'ELLA',
@@ -83,6 +93,7 @@ __all__ = [
     'LIGHTINGS',
     'LSBN2d',
     'LearningHook',
+    'LightingBottomupPoseEstimator',
     'LightingBoxMetric',
     'LightingCocoMetric',
     'LightingDataPreprocessor',
@@ -95,13 +106,17 @@ __all__ = [
     'LoadPairedImages',
     'LogHistoryHook',
     'LowLightEnhance',
+    'MaskInvalidPeople',
     'MomentumTeacherHook',
+    'MultiScaleBottomupPoseEstimator',
+    'MultiScaleDEKRHead',
     'OnLighting',
     'OnStudent',
     'OnViews',
     'OrphansHook',
     'PackPairedDetInputs',
     'PackPairedInputs',
+    'PairedRandomAffine',
     'ReseedHook',
     'RowsDataset',
     'SafeCheckpointHook',

@@ -1,11 +1,11 @@
-"""Heatmap codecs: CPN's, as ExLPose trains and tests it, and one for logits."""
+"""Heatmap codecs: CPN's, as ExLPose trains and tests it, one for logits, and one of many people an image."""
 
 from collections.abc import Sequence
 from functools import cache
 
 import cv2
 import numpy as np
-from mmpose.codecs import MSRAHeatmap
+from mmpose.codecs import AssociativeEmbedding, MSRAHeatmap
 from mmpose.codecs.base import BaseKeypointCodec
 from mmpose.registry import KEYPOINT_CODECS
 from scipy.special import softmax
@@ -222,3 +222,14 @@ class SoftmaxHeatmap(MSRAHeatmap):
             tuple: Joints (1, K, 2) in input pixels, scores (1, K) in (0, 1].
         """
         return super().decode(softmax(encoded.astype(np.float32), axis=(1, 2)))
+
+
+@KEYPOINT_CODECS.register_module()
+class AEHeatmap(AssociativeEmbedding):
+    """MMPose's maps and places of the joints of all people, which reach :class:`~exlpose_mm.AEHead`'s loss.
+
+    MMPose 1.x does not say under which names they are to be packed.
+    """
+
+    field_mapping_table = dict(heatmaps='heatmaps')
+    label_mapping_table = dict(keypoint_indices='keypoint_indices')

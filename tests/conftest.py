@@ -43,6 +43,7 @@ STANDING = np.array(
 
 # What depends on the versions of torch, NumPy and OpenMMLab's packages: runs on every stack, by ``-m stack``.
 STACK = (
+    'bottomup',
     'checkpoints',
     'codecs',
     'configs',

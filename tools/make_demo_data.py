@@ -21,13 +21,22 @@ def parse_args() -> argparse.Namespace:
         metavar=('WIDTH', 'HEIGHT'),
         help='size of the images in pixels',
     )
+    parser.add_argument(
+        '--people',
+        type=int,
+        nargs=2,
+        metavar=('FEWEST', 'MOST'),
+        help='number of people in an image, all as often (default: one to three, fewer more often)',
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     bar = Progress(args.train + args.test)
-    written = write_dataset(args.out, args.train, args.test, args.seed, tuple(args.size), darken, progress=bar.update)
+    people = args.people and tuple(args.people)
+    size = tuple(args.size)
+    written = write_dataset(args.out, args.train, args.test, args.seed, size, darken, bar.update, people)
     print(f'\n{args.out}: {"written" if written else "already there, nothing to do"}')
 
 

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import torch
 import torchvision.ops
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import grid_sample, one_hot
 
 
 class MissingOperatorError(NotImplementedError):
@@ -79,6 +79,8 @@ def deform_conv_backward_input(
     gradients = _gradients(_deform_conv(**kwargs), [input, offset, weight], grad_output)
     grad_input.copy_(gradients[0])
     grad_offset.copy_(gradients[1])
+    # A buffer, which mmcv hands over to the next call for the same layer and gradient: that has nothing left to do.
+    columns.resize_as_(weight).copy_(gradients[2])
 
 
 def deform_conv_backward_parameters(
@@ -92,17 +94,52 @@ def deform_conv_backward_parameters(
     scale: float,
     **kwargs: Any,
 ) -> None:
-    gradients = _gradients(_deform_conv(**kwargs), [input, offset, torch.zeros_like(grad_weight)], grad_output)
-    grad_weight.add_(gradients[2], alpha=scale)
+    if columns.shape == grad_weight.shape:
+        grad_weight.add_(columns, alpha=scale)
+        return
+    convolve = _deform_conv(**kwargs)
+    gradients = _gradients(lambda weight: convolve(input, offset, weight), [torch.zeros_like(grad_weight)], grad_output)
+    grad_weight.add_(gradients[0], alpha=scale)
 
 
 def _deform_conv(
     *, dH: int, dW: int, padH: int, padW: int, dilationH: int, dilationW: int, **kwargs: Any
 ) -> Callable[..., Tensor]:
     """Kernel size, groups and the step of im2col, which are left, follow from the shapes or do not matter."""
-    return partial(
-        torchvision.ops.deform_conv2d, stride=(dH, dW), padding=(padH, padW), dilation=(dilationH, dilationW)
-    )
+    return partial(_deform_conv2d, stride=(dH, dW), padding=(padH, padW), dilation=(dilationH, dilationW))
+
+
+def _deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+) -> Tensor:
+    """torchvision's; on a CPU the same by ``grid_sample``, whose backward pass is six times as fast there.
+
+    Legend: B: batch, C: channels, G: deformable groups, (H, W): size in, (h, w): size out, N: cells of the kernel.
+    """
+    if input.device.type != 'cpu':
+        return torchvision.ops.deform_conv2d(input, offset, weight, None, stride, padding, dilation)
+    batch, channels, height, width = input.shape
+    out_channels, channels_of_group, *kernel = weight.shape
+    cells = kernel[0] * kernel[1]
+    offsets = offset.unflatten(1, (-1, cells, 2))  # (B, G, N, 2, h, w), y before x
+    groups, (rows, columns) = offsets.shape[1], offsets.shape[-2:]
+    places = [
+        (torch.arange(k)[:, None] * d + torch.arange(size) * s - p).to(input)
+        for k, d, size, s, p in zip(kernel, dilation, (rows, columns), stride, padding)
+    ]
+    y = offsets[:, :, :, 0] + places[0].repeat_interleave(kernel[1], dim=0)[:, :, None]
+    x = offsets[:, :, :, 1] + places[1].repeat(kernel[0], 1)[:, None, :]
+    grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
+    maps = input.reshape(batch * groups, -1, height, width)
+    samples = grid_sample(maps, grid.view(batch * groups, cells * rows, columns, 2), align_corners=False)
+    samples = samples.view(batch, channels // channels_of_group, channels_of_group * cells, rows * columns)
+    kernels = weight.view(samples.shape[1], -1, channels_of_group * cells)
+    return (kernels @ samples).view(batch, out_channels, rows, columns)
 
 
 def modulated_deform_conv_forward(

@@ -100,6 +100,9 @@ class ExLPoseDataset(BaseCocoStyleDataset):
     code; ``num_keypoints`` is counted, since the files' own is sometimes wrong. Boxes are the
     files' own, as in the official code; MMPose would cut them at the frame's last pixel but one.
 
+    With ``data_mode='bottomup'`` a sample is an image with all of its people. Crowds and people without a labelled
+    joint are in ``invalid_segs``, by their segmentation or else their box, for ``MaskInvalidPeople``.
+
     Args:
         lighting (str): ``'paired'``, ``'low_light'`` or ``'well_lit'``. Annotation files of
             the other lighting serve as well: their images are mapped to the partners.
@@ -256,7 +259,7 @@ class ExLPoseDataset(BaseCocoStyleDataset):
             raw_data_info = {**raw_data_info, 'raw_ann_info': annotation}
         keypoints = annotation.get('keypoints')
         info = super().parse_data_info(raw_data_info) if keypoints else None
-        if info is None or not (self.unlabelled or any(keypoints[2::3])):
+        if info is None or not (self.unlabelled or any(keypoints[2::3]) or self.data_mode == 'bottomup'):
             return None
         visibility = np.array(keypoints[2::3])[None]
         labelled, visible = (np.float32(visibility > level) for level in (0, 1))
@@ -264,6 +267,18 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         info['num_keypoints'] = int(labelled.sum())
         info['keypoints_visible'] = labelled if self.test_mode else np.stack([labelled, visible], axis=-1)
         return info
+
+    def _get_bottomup_data_infos(self, instance_list: list[dict], image_list: list[dict]) -> list[dict]:
+        """People by image; the others are what ``MaskInvalidPeople`` masks."""
+        people = [person for person in instance_list if self._is_valid_instance(person)]
+        images = super()._get_bottomup_data_infos(people, image_list)
+        outlines: dict[int, list] = {image['img_id']: [] for image in images}
+        for person in instance_list:
+            if not self._is_valid_instance(person):
+                outlines.setdefault(person['img_id'], []).append(person.get('segmentation') or _outline(person))
+        for image in images:
+            image['invalid_segs'] = outlines[image['img_id']]
+        return images
 
     def _is_valid_instance(self, data_info: dict) -> bool:
         # MMPose's would leave out people without joints.
@@ -314,6 +329,12 @@ class ExLPoseDataset(BaseCocoStyleDataset):
         if self.pair_file:
             raise MissingFileError(f'no pair_file {self.pair_file!r}; looked for {", ".join(places)}')
         return None
+
+
+def _outline(person: dict) -> list[list[float]]:
+    """A person's box as one polygon of COCO's."""
+    x0, y0, x1, y1 = person['bbox'][0].tolist()
+    return [[x0, y0, x1, y0, x1, y1, x0, y1]]
 
 
 @DATASETS.register_module()

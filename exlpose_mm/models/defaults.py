@@ -9,6 +9,7 @@ TAPS: dict[str, tuple[str, ...]] = {
     'ResNet': ('conv1', *STAGES),  # the paper's; ResNeXt, SEResNet, SCNet and RegNet too
     'ResNetV1d': ('stem', *STAGES),
     'HRNet': ('conv1', 'layer1', 'stage2', 'stage3', 'stage4'),
+    'CSPDarknet': ('stem.conv.conv', 'stage1', 'stage2', 'stage3', 'stage4'),
     'CSPNeXt': ('stem.0.conv', 'stage1', 'stage2', 'stage3', 'stage4'),
     # Its conv1 is a convolution with norm and activation: before them its scale is free, and the loss, which trains one
     # side only, drives it up without end. Blocks end linearly, in few channels.
@@ -21,6 +22,9 @@ STYLE_WEIGHT = 8e-4
 """The paper's, for CPN, whose heatmaps peak at 255; see :class:`~exlpose_mm.models.losses.GramLoss`."""
 SHARES: dict[str, float] = {
     'CPNHead': 1.0,
+    'DEKRHead': 1 / 255**2,  # of heatmaps that peak at 1, as those of KeypointMSELoss
+    'AssociativeEmbeddingHead': 1 / 255**2,
+    'RTMOHead': 1 / 30,
     'KeypointMSELoss': 1 / 255**2,
     'KLDiscretLoss': 1 / 500,
     'HeatmapCrossEntropyLoss': 1 / 90,
@@ -69,7 +73,7 @@ def default_style_loss(backbone: nn.Module, head: nn.Module) -> nn.Module:
     Raises:
         ValueError: If nothing is known of the head's loss; names those that are.
     """
-    names = [type(head).__name__, type(getattr(head, 'loss_module', None)).__name__]
+    names = [*(kind.__name__ for kind in type(head).__mro__), type(getattr(head, 'loss_module', None)).__name__]
     share = next((SHARES[name] for name in names if name in SHARES), None)
     if share is None:
         raise ValueError(

@@ -204,7 +204,7 @@ class Distillation(nn.Module):
         boxes, crops, has_partner, taught = self._facts(samples, views)
         burning_in = momentum is None
         momentum = [tensor.detach() for tensor in student] if momentum is None else momentum
-        well_lit = self._partners_output(momentum, outputs.get('well_lit', []), views)
+        well_lit = partners_output(momentum, outputs.get('well_lit', []), views)
         first, second = map(self.output.pseudo_labels, (well_lit, momentum))
         if burning_in:
             second = replace(second, confidence=torch.full_like(second.confidence, -torch.inf))
@@ -221,15 +221,6 @@ class Distillation(nn.Module):
                 "ExLPose's): give it the data set's, momentum_teacher=dict(loss=dict(sigmas=[...]))"
             )
 
-    @staticmethod
-    def _partners_output(otherwise: list[Tensor], well_lit: list[Tensor], views: BatchViews) -> list[Tensor]:
-        """The output on each low-light image's partner, and another where it has none."""
-        joint = [tensor.detach().clone() for tensor in otherwise]
-        low, well = to_device([views.pairs[name] for name in LIGHTINGS], joint[0], torch.long)
-        for mine, theirs in zip(joint, well_lit):
-            mine.index_copy_(0, low, theirs.detach().index_select(0, well).to(mine))
-        return joint
-
     def _facts(self, samples: SampleList, views: BatchViews) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Width and height of people's boxes and of their crops, each (B, 2), in pixels of the image; and (B, ) bool
         each, who has a partner and who is taught at all."""
@@ -242,3 +233,12 @@ class Distillation(nn.Module):
         facts[views.pairs['low_light'], 4] = 1
         boxes, crops, partner, taught = to_device(facts, self.sigmas).split([2, 2, 1, 1], dim=1)
         return boxes, crops, partner[:, 0] > 0, taught[:, 0] > 0
+
+
+def partners_output(otherwise: Sequence[Tensor], well_lit: Sequence[Tensor], views: BatchViews) -> list[Tensor]:
+    """The output on each low-light image's partner, and another where it has none."""
+    joint = [tensor.detach().clone() for tensor in otherwise]
+    low, well = to_device([views.pairs[name] for name in LIGHTINGS], joint[0], torch.long)
+    for mine, theirs in zip(joint, well_lit):
+        mine.index_copy_(0, low, theirs.detach().index_select(0, well).to(mine))
+    return joint

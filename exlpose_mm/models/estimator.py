@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
-from mmpose.models.pose_estimators import TopdownPoseEstimator
+from mmpose.models.pose_estimators import BottomupPoseEstimator, TopdownPoseEstimator
+from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, OptConfigType, OptSampleList, SampleList
 from torch import Tensor, nn
 
 from exlpose_mm.lighting import LIGHTINGS, check_taps, lighting, lsbn_layers
 from exlpose_mm.models.defaults import default_preprocessor
+from exlpose_mm.models.dense_distillation import dense_output_of
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
 from exlpose_mm.models.passes import check_norms, extract_each, extract_jointly
 from exlpose_mm.models.teachers import MomentumTeacher
@@ -17,9 +19,8 @@ from exlpose_mm.models.transfer import select
 from exlpose_mm.views import rows_by_lighting
 
 
-@MODELS.register_module()
-class LightingPoseEstimator(TopdownPoseEstimator):
-    """Top-down pose estimator whose network runs under a lighting condition.
+class LightingEstimator(BasePoseEstimator):
+    """What an estimator of MMPose becomes one of two lightings by; it comes before that one among a class's bases.
 
     In training each lighting is a forward pass of its own, as in the official code: the
     shared batch norms of the head see two batches. A backbone (and neck) without LSBN (the ablation)
@@ -30,7 +31,7 @@ class LightingPoseEstimator(TopdownPoseEstimator):
 
     Args:
         backbone, neck, head, ...: As for
-            :class:`mmpose.models.TopdownPoseEstimator`. The head is usually a
+            :class:`mmpose.models.BasePoseEstimator`. The head is usually a
             :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`. Its config may have
             ``momentum_teacher``, which is the estimator's: the config of a
             :class:`~exlpose_mm.models.teachers.MomentumTeacher` of the whole network. The sigmas of its joints are
@@ -122,24 +123,68 @@ class LightingPoseEstimator(TopdownPoseEstimator):
     def _extract_jointly(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
         return extract_jointly(self, inputs, self._taps)
 
-    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
+    def predict(self, inputs: Tensor | Sequence[Tensor], data_samples: SampleList) -> SampleList:
         """Predict as MMPose does, each image under its sample's lighting.
 
         Args:
-            inputs (Tensor): (B, 3, H, W).
+            inputs (Tensor | Sequence[Tensor]): (B, 3, H, W), or one such for each scale.
             data_samples (list[PoseDataSample]): B samples; their predictions are filled in.
 
         Raises:
             KeyError: If a sample carries no ``lighting``.
         """
         for name, indices in rows_by_lighting(data_samples).items():
+            if isinstance(inputs, Tensor):
+                images: Tensor | list[Tensor] = select(inputs, indices)
+            else:
+                images = [select(scale, indices) for scale in inputs]
             with lighting(self, name):
-                super().predict(select(inputs, indices), [data_samples[i] for i in indices])
+                super().predict(images, [data_samples[i] for i in indices])
         return data_samples
 
     def _forward(self, inputs: Tensor, data_samples: OptSampleList = None) -> Tensor | Sequence[Tensor]:
         with lighting(self, 'low_light'):
             return super()._forward(inputs, data_samples)
+
+
+@MODELS.register_module()
+class LightingPoseEstimator(LightingEstimator, TopdownPoseEstimator):
+    """Top-down pose estimator whose network runs under a lighting condition; see :class:`LightingEstimator`."""
+
+
+@MODELS.register_module()
+class MultiScaleBottomupPoseEstimator(BottomupPoseEstimator):
+    """MMPose's bottom-up estimator, whose test on several scales is reached.
+
+    MMPose 1.x has one, ``test_cfg=dict(multiscale_test=True)``, but tries to stack the scales before it.
+    """
+
+    def forward(self, inputs: Tensor | list[Tensor], *args: Any, **kwargs: Any) -> Any:
+        """As MMPose's; a list of batches (B, 3, H, W) are scales."""
+        scales = isinstance(inputs, list) and inputs[0].dim() == 4
+        return super().forward(tuple(inputs) if scales else inputs, *args, **kwargs)
+
+    def predict(self, inputs: Tensor | Sequence[Tensor], data_samples: SampleList) -> SampleList:
+        """As MMPose's."""
+        return super().predict(inputs if isinstance(inputs, Tensor) else [*inputs], data_samples)
+
+
+@MODELS.register_module()
+class LightingBottomupPoseEstimator(LightingEstimator, MultiScaleBottomupPoseEstimator):
+    """Bottom-up or single-stage estimator whose network runs under a lighting condition; see
+    :class:`LightingEstimator`.
+
+    With ``test_cfg=dict(multiscale_test=True)`` and the ``aug_scales`` of a ``BottomupResize`` it tests on several
+    scales of an image.
+
+    Raises:
+        ValueError: Also if there is a momentum teacher but no rule to distil the head's output, see
+            :func:`~exlpose_mm.models.dense_distillation.dense_output_of`.
+    """
+
+    def _build_momentum_teacher(self, loss: ConfigType = {}, **kwargs: Any) -> MomentumTeacher:
+        dense_output_of(self.network['head'])
+        return MomentumTeacher(self.network, loss=loss, **kwargs)
 
 
 def _split(head: OptConfigType) -> tuple[OptConfigType, OptConfigType]:

@@ -1,6 +1,7 @@
 """Normalising a batch, one lighting after the other."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.model import BaseDataPreprocessor
@@ -28,7 +29,8 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     Input: ``inputs`` is a dict of lighting to B images (C, H, W) for pairs, and perhaps of
     :data:`~exlpose_mm.views.MOMENTUM_VIEW` to B low-light images. An image that a sample has
     not is None, and the batch of that lighting is smaller by it. A plain list
-    is taken as images of the lighting that each sample's ``lighting`` names. Instead of lists it takes what
+    is taken as images of the lighting that each sample's ``lighting`` names, and a list of such lists as
+    the scales of a multi-scale test. Instead of lists it takes what
     the collate function ``stack_views`` makes of them, of which it moves one tensor for each view;
     nobody waits for that if they are in pinned memory.
 
@@ -75,7 +77,10 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             raise ValueError(f'no sample of the batch has an image of {" or ".join(self.merge)}, as `merge` asks for')
         return dict(inputs=torch.cat([*batches.values()]), data_samples=samples)
 
-    def _forward_singles(self, inputs: Tensor | Sequence[Tensor], samples: SampleList, training: bool) -> dict:
+    def _forward_singles(self, inputs: Any, samples: SampleList, training: bool) -> dict:
+        if isinstance(inputs, Sequence) and not isinstance(inputs[0], Tensor):  # of each scale of a multi-scale test
+            scales = [self._forward_singles(images, samples, training) for images in inputs]
+            return dict(scales[0], inputs=[scale['inputs'] for scale in scales])
         outputs: dict[int, Tensor] = {}
         for name, indices in rows_by_lighting(samples).items():
             batch = self._run(name, [inputs[i] for i in indices], [samples[i] for i in indices], training)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from exlpose_mm.lighting import LIGHTINGS, lighting, tap
 from exlpose_mm.models.defaults import default_style_loss, default_taps
+from exlpose_mm.models.dense_distillation import DenseDistillation, distillation_of
 from exlpose_mm.models.distillation import Distillation
 from exlpose_mm.views import MOMENTUM_VIEW, BatchViews
 
@@ -83,11 +84,11 @@ class Lesson:
     """What the momentum teacher has to say of a batch.
 
     Args:
-        distillation (Distillation): How the student's output is compared to it.
+        distillation (Distillation | DenseDistillation): How the student's output is compared to it.
         output (list[Tensor], optional): Its output on the low-light images; None during its burn-in.
     """
 
-    distillation: Distillation
+    distillation: Distillation | DenseDistillation
     output: list[Tensor] | None
 
     @property
@@ -112,7 +113,8 @@ class MomentumTeacher(nn.Module):
         average (dict): Config of one of mmengine's averaged models. Defaults to
             ``MomentumAnnealingEMA`` with a momentum (the new weights' share) of 0.01.
         burn_in (int): Updates before which it does not teach. Defaults to 0.
-        loss (dict): Arguments of :class:`~exlpose_mm.models.distillation.Distillation`, beside the head.
+        loss (dict): Arguments of :class:`~exlpose_mm.models.distillation.Distillation`, or of
+            :class:`~exlpose_mm.models.dense_distillation.DenseDistillation` for bottom-up heads, beside the head.
 
     Attributes:
         updates (int): How often it was updated; the first time it becomes equal to the network.
@@ -120,6 +122,8 @@ class MomentumTeacher(nn.Module):
     Raises:
         ValueError: If ``burn_in`` is negative, or as ``Distillation``.
     """
+
+    distillation: Distillation | DenseDistillation
 
     def __init__(
         self,
@@ -134,7 +138,7 @@ class MomentumTeacher(nn.Module):
         self.average = MODELS.build(dict(average, model=network, update_buffers=True))
         self.burn_in = burn_in
         self.updates = 0
-        self.distillation = Distillation(network['head'], **loss)
+        self.distillation = distillation_of(network['head'], **loss)
         self.register_load_state_dict_post_hook(MomentumTeacher._count_anew)
         self.train(False)
 

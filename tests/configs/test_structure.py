@@ -71,8 +71,17 @@ def test_no_name_hides_a_file_of_mmposes():
 def test_targets_are_encoded_as_outputs_are_decoded(name):
     model = Config.fromfile(ROOT / name).model
     encoders = [step.encoder for step in steps(Config.fromfile(ROOT / name).train_dataloader) if 'encoder' in step]
-    decoder = model.head.get('head', model.head).decoder
-    assert encoders and all(without_scope(encoder) == without_scope(decoder) for encoder in encoders)
+    decoder = model.head.get('head', model.head).get('decoder')
+    if decoder is None:  # RTMO puts out places, and its encoder nothing but labels
+        assert {encoder.type for encoder in encoders} == {'YOLOXPoseAnnotationProcessor'}
+        return
+    assert encoders and all(of_both_ways(encoder, model) == of_both_ways(decoder, model) for encoder in encoders)
+
+
+def of_both_ways(codec, model) -> dict:
+    """What encoding and decoding share. Maps may be enlarged before; the weights of a loss are for encoding alone."""
+    own = {'background_weight', *(['heatmap_size'] if model.test_cfg.get('restore_heatmap_size') else [])}
+    return {key: value for key, value in without_scope(codec).items() if key not in own}
 
 
 def steps(node):
@@ -122,7 +131,10 @@ def child(tmp_path):
     return write
 
 
-@pytest.mark.parametrize('name', [name for name in POSES if not name.startswith(('demo', 'dark-lspet/dual'))])
+PLAIN = [n for n in POSES if not n.startswith('demo') and 'dual-teacher' not in n and '_demo-' not in n]
+
+
+@pytest.mark.parametrize('name', PLAIN)
 def test_hooks_are_called_in_their_order(name):
     assert [hook for hook in called(Config.fromfile(ROOT / name)) if hook != 'ChannelsLastHook'] == sum(ORDER, [])
 

@@ -608,3 +608,59 @@ def test_ground_truth_with_a_byte_order_mark(tmp_path):
 def test_missing_ground_truth(tmp_path):
     with pytest.raises(MissingFileError, match='gone.json'):
         LightingCocoMetric({'WL': 'gone.json'}, data_root=str(tmp_path))
+
+
+class TestSeveralPeopleAnImage:
+    """Predictions of bottom-up models: all people of an image in one sample, whose ids are a list."""
+
+    @staticmethod
+    def samples(contents, found=None):
+        for split, content in contents.items():
+            for image in content['images']:
+                people = [a for a in labelled(content) if a['image_id'] == image['id']]
+                joints = np.array([np.reshape(a['keypoints'], (14, 3))[:, :2] for a in people]).reshape(-1, 14, 2)
+                joints = joints if found is None else found(joints)
+                yield dict(
+                    id=[a['id'] for a in people],
+                    img_id=image['id'],
+                    img_path='a.png',
+                    split=split,
+                    raw_ann_info=people or None,
+                    gt_instances=dict(bboxes=np.zeros((len(people), 4))),
+                    pred_instances=dict(keypoints=joints, keypoint_scores=np.full(joints.shape[:2], 0.5)),
+                )
+
+    @pytest.fixture
+    def contents(self, exlpose_root):
+        folder = exlpose_root / 'Annotations'
+        files = {split: folder / f'ExLPose_test_{split}.json' for split in ('LL-N', 'LL-H')}
+        return files, {split: json.loads(path.read_text(encoding='utf-8')) for split, path in files.items()}
+
+    def test_whoever_is_right_everywhere_has_all(self, contents):
+        files, contents = contents
+        metrics = evaluate(build(files, nms_mode='oks_nms'), [*self.samples(contents)])
+        assert metrics['LL-N/AP'] == metrics['LL-H/AP'] == 1 and 'LL-N/OKS' not in metrics
+
+    def test_who_is_found_twice_counts_once_after_the_nms(self, contents):
+        files, contents = contents
+        twice = [*self.samples(contents, lambda joints: np.concatenate([joints, joints + 0.1]))]
+        assert evaluate(build(files, nms_mode='oks_nms'), twice)['LL-N/AP'] == 1
+        assert evaluate(build(files), twice)['LL-N/AP'] < 1
+
+    def test_the_boxes_are_none(self, contents, tmp_path):
+        files, contents = contents
+        evaluate(build(files, table_prefix=str(tmp_path / 'table')), [*self.samples(contents)])
+        assert Results.read(str(tmp_path / 'table.json')).boxes == 'none'
+        assert not (tmp_path / 'table.people.npz').exists()
+
+    def test_nobody_is_found(self, contents):
+        files, contents = contents
+        metrics = evaluate(build(files, nms_mode='oks_nms'), [*self.samples(contents, lambda joints: joints[:0])])
+        assert metrics['LL-N/AP'] == metrics['LL-N/AR'] == 0
+
+    def test_the_best_twenty_people_of_an_image_count(self, contents):
+        """The right ones have a score of 0.5 as all the others, who come first."""
+        files, contents = contents
+        rng = np.random.default_rng(0)
+        wrong = lambda joints: np.concatenate([rng.uniform(500, 900, (20, 14, 2)), joints])  # noqa: E731
+        assert evaluate(build(files), [*self.samples(contents, wrong)])['LL-N/AR'] == 0

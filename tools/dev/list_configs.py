@@ -34,11 +34,15 @@ lies in [`_base_`](_base_), in named parts: data sets with the steps of their pi
 runtime with its hooks. A config is the difference to its base, at most three files up.
 
 * Parameters include both copies of LSBN, a discriminator and the momentum teacher's average, if there is one.
-* GFLOPs are 10^9 multiply-accumulates of one forward pass of one crop, or of a detector's image; a flip test takes two.
+* GFLOPs are 10^9 multiply-accumulates of one forward pass of one crop, or whole image; a flip test takes two.
 * AP is the paper's own on LL-A with annotated boxes, in percent, as a later paper quotes it. It
   was not measured with this code, for which no weights are published.
 """
 FOLDERS = {
+    'bottomup': """Whole images, of which nobody knows the boxes: DEKR, associative embedding, RTMO; and DA-LLPose.
+
+See [without boxes](../../docs/bottomup.md). The drawn data of the `demo` configs are made by
+`python tools/make_demo_data.py --out data/demo-people --size 192 192 --people 2 3 --train 600 --test 150`.""",
     'coco': """Models of MMPose's zoo, which learned in the light, adapted to the dark: COCO in a camera's darkness.""",
     'dark-lspet': """Real photographs of 14 joints in the darkness of a calibrated camera: what results are measured on.
 

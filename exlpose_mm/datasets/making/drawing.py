@@ -17,6 +17,8 @@ SMALLEST = 64  # pixels
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+Range = tuple[int, int]
+"""Fewest and most."""
 Points = dict[str, np.ndarray]
 """Of a body, (3,) by name."""
 Part = tuple[tuple[str, ...], ArrayLike, str, float]
@@ -241,12 +243,12 @@ def place_person(rng: np.random.Generator, size: Size, x: float) -> tuple[Points
     return {name: point * height + (x, y, 0) for name, point in points.items()}, height
 
 
-def place_people(rng: np.random.Generator, size: Size) -> list[tuple[Points, float]]:
-    """One to three people from the farthest to the nearest, each in a strip of its own."""
-    count = rng.choice((1, 2, 3), p=(0.45, 0.35, 0.2))
+def place_people(rng: np.random.Generator, size: Size, people: Range | None = None) -> list[tuple[Points, float]]:
+    """People from the farthest to the nearest, each in a strip of its own: so many, or one to three."""
+    count = rng.integers(people[0], people[1] + 1) if people else rng.choice((1, 2, 3), p=(0.45, 0.35, 0.2))
     strips = np.clip((np.arange(count) + rng.uniform(0.1, 0.9, count)) / count, 0.1, 0.9)
-    people = [place_person(rng, size, x * size[0]) for x in strips]
-    return sorted(people, key=lambda person: person[1])
+    placed = [place_person(rng, size, x * size[0]) for x in strips]
+    return sorted(placed, key=lambda person: person[1])
 
 
 def draw_background(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
@@ -306,12 +308,23 @@ def check_size(size: Size) -> Size:
     return int(width), int(height)
 
 
-def draw_scene(rng: np.random.Generator, size: Size = (320, 240)) -> tuple[np.ndarray, list[dict]]:
-    """Draws a scene with one to three people.
+def check_people(people: Range) -> Range:
+    low, high = people
+    if not 1 <= low <= high:
+        raise ValueError(f'people is (fewest, most) an image, 1 <= fewest <= most; got {people}')
+    return int(low), int(high)
+
+
+def draw_scene(
+    rng: np.random.Generator, size: Size = (320, 240), people: Range | None = None
+) -> tuple[np.ndarray, list[dict]]:
+    """Draws a scene with several people.
 
     Args:
         rng (np.random.Generator): the only source of randomness.
         size (tuple[int, int]): (w, h) of the image in pixels, each at least 64.
+        people (tuple[int, int], optional): fewest and most of them, all numbers as often. Defaults to one to three,
+            fewer more often.
 
     Returns:
         tuple: the image (h, w, 3) uint8 BGR, and a list with one dict a person: ``keypoints``
@@ -319,16 +332,17 @@ def draw_scene(rng: np.random.Generator, size: Size = (320, 240)) -> tuple[np.nd
         ``bbox`` [x, y, w, h] in pixels, clipped to the frame.
 
     Raises:
-        ValueError: a side is shorter than 64 pixels.
+        ValueError: a side is shorter than 64 pixels, or not 1 <= fewest <= most.
     """
     size = check_size(size)
+    people = people and check_people(people)
     image = draw_background(rng, (size[1], size[0], 3))
-    people = place_people(rng, size)
-    for points, height in people:
+    placed = place_people(rng, size, people)
+    for points, height in placed:
         draw_person(rng, image, points, height)
         if rng.random() < 0.25:
             draw_obstacle(rng, image)
     image = cv2.GaussianBlur(image, (0, 0), 0.6)
     image += rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.5, 3))
-    labels = [label_person(points, height, size) for points, height in people]
+    labels = [label_person(points, height, size) for points, height in placed]
     return np.clip(image * rng.uniform(0.75, 1.1), 0, 255).round().astype(np.uint8), labels

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from exlpose_mm.camera import simulation as camera
-from exlpose_mm.datasets.making.drawing import Size, check_size, draw_scene
+from exlpose_mm.datasets.making.drawing import Range, Size, check_people, check_size, draw_scene
 from exlpose_mm.datasets.making.layout import IMAGES, SPLITS, make_folders, write_annotations, write_image
 
 __all__ = ['LEVELS', 'draw_scene', 'write_dataset']
@@ -44,18 +44,22 @@ def darken_checked(darken: Darken, image: np.ndarray, level: str, rng: np.random
     return dark
 
 
-def write_pair(folder: Path, split: str, index: int, seed: int, size: Size, darken: Darken) -> dict:
+def write_pair(
+    folder: Path, split: str, index: int, seed: int, size: Size, darken: Darken, people: Range | None = None
+) -> dict:
     """Draws and writes one pair of images; returns what its annotations need."""
     rng = np.random.default_rng((seed, SPLITS.index(split), index))
     level = LEVELS[index % len(LEVELS)]
     names = file_names(split, index, level, rng)
-    bright, people = draw_scene(rng, size)
+    bright, labels = draw_scene(rng, size, people)
     write_image(folder / names['bright'], bright)
     write_image(folder / names['dark'], darken_checked(darken, bright, level, rng))
-    return dict(id=index, level=level, names=names, size=size, people=people)
+    return dict(id=index, level=level, names=names, size=size, people=labels)
 
 
-def make_recipe(num_train: int, num_test: int, seed: int, size: Size, darken: Darken) -> dict:
+def make_recipe(
+    num_train: int, num_test: int, seed: int, size: Size, darken: Darken, people: Range | None = None
+) -> dict:
     if num_train < 1:
         raise ValueError(f'num_train must be at least 1; got {num_train}')
     if num_test < len(LEVELS):
@@ -70,6 +74,7 @@ def make_recipe(num_train: int, num_test: int, seed: int, size: Size, darken: Da
         seed=seed,
         size=list(size),
         camera=f'{darken.__module__}.{name}',
+        **(dict(people=list(check_people(people))) if people else {}),
     )
 
 
@@ -101,6 +106,7 @@ def write_dataset(
     size: Size,
     darken: Darken,
     progress: Callable[[], None] | None = None,
+    people: Range | None = None,
 ) -> bool:
     """Writes drawn pairs with ExLPose's annotations, unless `root` holds the same set already.
 
@@ -119,6 +125,8 @@ def write_dataset(
             BGR, a level of ``LEVELS`` and a NumPy generator, and returns the low-light image of
             the same shape and type.
         progress (callable, optional): called without arguments after each pair.
+        people (tuple[int, int], optional): fewest and most people an image, all numbers as often. Defaults to one to
+            three, fewer more often.
 
     Returns:
         bool: True if the set was written, False if it was there.
@@ -129,7 +137,7 @@ def write_dataset(
         OSError: an image could not be written.
     """
     root, size = Path(root), check_size(size)
-    recipe = make_recipe(num_train, num_test, seed, size, darken)
+    recipe = make_recipe(num_train, num_test, seed, size, darken, people)
     if is_finished(root, recipe):
         return False
     make_folders(root)
@@ -139,7 +147,7 @@ def write_dataset(
     for split, count in zip(SPLITS, (num_train, num_test)):
         labels[split] = []
         for index in range(count):
-            labels[split].append(write_pair(root / IMAGES, split, index, seed, size, darken))
+            labels[split].append(write_pair(root / IMAGES, split, index, seed, size, darken, people))
             if progress:
                 progress()
     for split, pairs in labels.items():

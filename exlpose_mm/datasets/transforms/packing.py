@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmpose.datasets.transforms import PackPoseInputs
+from mmpose.datasets.transforms.formatting import image_to_tensor
 from mmpose.registry import TRANSFORMS
 
 from exlpose_mm.datasets.collate import PinnableSample
@@ -17,7 +18,9 @@ class PackPairedInputs(PackPoseInputs):
 
     Returns, for a pair, ``inputs={'low_light': (C, H, W), 'well_lit': (C, H, W)}`` and one
     ``PoseDataSample`` that can be pinned; more views by their names. ``lighting``, ``views``, ``labelled``,
-    ``split``, ``well_lit_path``, ``bbox_file`` and ``simulated`` join the meta keys.
+    ``split``, ``well_lit_path``, ``bbox_file``, ``simulated`` and ``aug_scales`` join the meta keys. With
+    ``aug_scales`` the images are the scales of one image, and ``inputs`` a list of them, (C, H, W) each. A
+    ``heatmap_mask`` is packed whatever the codec.
 
     Args:
         inputs (Sequence[str]): For training on single images together with pairs or with images
@@ -33,7 +36,7 @@ class PackPairedInputs(PackPoseInputs):
             crop that :class:`~exlpose_mm.ScaleToMean` was told of.
     """
 
-    LIGHTING_KEYS = ('lighting', 'views', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated')
+    LIGHTING_KEYS = ('lighting', 'views', 'labelled', 'split', 'well_lit_path', 'bbox_file', 'simulated', 'aug_scales')
     meta_keys: tuple[str, ...]
 
     def __init__(
@@ -57,11 +60,23 @@ class PackPairedInputs(PackPoseInputs):
                 f'ScaleToMean left the scaling of {results.get("img_path")} to a CPNCrop, which did not come: give it '
                 'the crop that follows, or none'
             )
-        packed = super().transform({**results, 'labelled': self.labelled})
+        scales = results['img'] if results.get('aug_scales') else []
+        image = scales[0] if scales else results['img']
+        packed = super().transform({**results, 'img': image, 'labelled': self.labelled, **_with_mask(results)})
         sample = packed['data_samples']
         packed['data_samples'] = PinnableSample(metainfo=sample.metainfo, **dict(sample.items()))
-        several = isinstance(results['img'], list)
-        if several or self.inputs:
+        several = isinstance(image, list)
+        if scales:
+            packed['inputs'] = [image_to_tensor(scale) for scale in scales]
+        elif several or self.inputs:
             inputs = dict(zip(views_of(results), packed['inputs'] if several else [packed['inputs']]))
             packed['inputs'] = {name: inputs.get(name) for name in self.inputs} if self.inputs else inputs
         return packed
+
+
+def _with_mask(results: dict) -> dict:
+    """The fields to pack, and the mask of MaskInvalidPeople, of which MMPose's DEKR codec does not know."""
+    fields = results.get('field_mapping_table')
+    if not fields or 'heatmap_mask' not in results:
+        return {}
+    return dict(field_mapping_table=dict(fields, heatmap_mask='heatmap_mask'))

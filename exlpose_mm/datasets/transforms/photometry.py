@@ -217,6 +217,11 @@ class ThinPhotons(BaseTransform):
         """Corners ((x0, y0), (x1, y1)) of what it changes."""
         if not self.person:
             return np.array([[0, 0], [np.iinfo(np.int32).max] * 2])
-        box = np.reshape(results['bbox'][0], (2, 2))
-        centre, half = box.mean(axis=0), self.scale * (box[1] - box[0]) / 2
-        return np.rint([centre - half, centre + half]).astype(int)
+        return enlarged(results['bbox'][0], self.scale)
+
+
+def enlarged(box: np.ndarray, scale: float) -> np.ndarray:
+    """Corners ((x0, y0), (x1, y1)), whole numbers, of a box x1 y1 x2 y2 times a scale about its centre."""
+    corners = np.reshape(box, (2, 2))
+    centre, half = corners.mean(axis=0), scale * (corners[1] - corners[0]) / 2
+    return np.rint([centre - half, centre + half]).astype(int)

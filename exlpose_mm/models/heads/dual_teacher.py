@@ -60,13 +60,24 @@ class DualTeacherHead(BaseHead):
         if clash:
             raise ValueError(f'{type(self.head).__name__} has parts named {clash}, as the DualTeacherHead has')
         self._register_state_dict_hook(_without_wrapper)
+        self._version_in_file: int | None = None
+        hook = self.head._register_load_state_dict_pre_hook(self._tell_version)
+        self.head._load_state_dict_pre_hooks.move_to_end(hook.id, last=False)
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
+    def _tell_version(self, _state_dict: dict, _prefix: str, facts: dict, *args: Any) -> None:
+        """Tell the wrapped head, which may convert what an older one has saved, the version of this one's entries."""
+        if self._version_in_file is not None:
+            facts.setdefault('version', self._version_in_file)
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, local_metadata: dict, *args: Any, **kwargs: Any
+    ) -> None:
+        self._version_in_file = local_metadata.get('version')
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key[len(prefix) :]
             if name.partition('.')[0] not in self._own:
                 state_dict[f'{prefix}head.{name}'] = state_dict.pop(key)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args, **kwargs)
 
     @property
     def _own(self) -> set[str]:
@@ -162,3 +173,6 @@ def _without_wrapper(_head: DualTeacherHead, state_dict: dict, prefix: str, _met
     wrapped = f'{prefix}head.'
     for key in [key for key in state_dict if key.startswith(wrapped)]:
         state_dict[prefix + key[len(wrapped) :]] = state_dict.pop(key)
+    versions = getattr(state_dict, '_metadata', {})
+    for key in [key for key in versions if f'{key}.'.startswith(wrapped)]:
+        versions[(prefix + key[len(wrapped) :]).rstrip('.')] = versions.pop(key)

@@ -125,3 +125,14 @@ def test_every_pose_keeps_the_feet_lowest(pose, monkeypatch):
 def test_too_small_a_scene_is_refused():
     with pytest.raises(ValueError, match='64'):
         draw_scene(np.random.default_rng(0), (63, 100))
+
+
+def test_a_given_number_of_people():
+    counts = [len(draw_scene(np.random.default_rng(i), (160, 120), people=(2, 4))[1]) for i in range(30)]
+    assert {*counts} == {2, 3, 4}
+
+
+@pytest.mark.parametrize('people', [(0, 2), (3, 2)])
+def test_a_number_of_people_that_cannot_be(people):
+    with pytest.raises(ValueError, match='1 <= fewest <= most'):
+        draw_scene(np.random.default_rng(0), (160, 120), people=people)

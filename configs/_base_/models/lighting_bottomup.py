@@ -1,0 +1,4 @@
+# What ExLPose's method changes in a stock bottom-up model, beside the head. A backbone without batch norms
+# leaves `norm_cfg` out.
+lighting_pairs = dict(type='LightingBottomupPoseEstimator', data_preprocessor=dict(merge=()))
+lighting_specific = dict(backbone=dict(norm_cfg=dict(type='LSBN2d')), **lighting_pairs)
