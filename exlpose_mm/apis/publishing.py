@@ -10,7 +10,7 @@ from exlpose_mm.engine.checkpoints import SAFETENSORS, save_half
 from exlpose_mm.engine.fitting import load_fitting
 from exlpose_mm.writing import write_file
 
-HEADER = '# Written by tools/publish_model.py: what prediction needs of {}.\n# fmt: off\n'
+HEADER = '# Written by tools/publish_model.py: what prediction needs of\n# {}\n# fmt: off\n'
 
 
 def publish(config: Config, checkpoint: str | Path, path: str | Path) -> tuple[Path, Path]:

@@ -1,4 +1,5 @@
-# Written by tools/publish_model.py: what prediction needs of adapt.py.
+# Written by tools/publish_model.py: what prediction needs of
+# exlpose-adapted_mobilenetv2_1xb32-12e_dark-lspet-192x160.py
 # fmt: off
 custom_imports = dict(
     allow_failed_imports=False, imports=[

@@ -107,7 +107,11 @@ def test_it_can_be_made_plain(model, picture, tmp_path):
     np.testing.assert_allclose(found.pred_instances.keypoints, wanted.pred_instances.keypoints, atol=1e-3)
 
 
-@pytest.mark.parametrize('level, most', [(None, 0.12), ('exlpose-normal', 0.32)])
+EXLPOSE_HEIGHT = 349
+"""Pixels that people are tall in ExLPose's frames: so many share the light of one."""
+
+
+@pytest.mark.parametrize('level, most', [(None, 0.11), ('exlpose-normal', 0.15)])
 def test_it_sees_people(model, data_dir, level, most):
     """Of 502 in photographs that it was not trained on, every twentieth: joints' distances as a share of the box."""
     root = data_dir / 'lspet14'
@@ -120,10 +124,11 @@ def test_it_sees_people(model, data_dir, level, most):
     )
     errors = []
     for person in (people[i] for i in range(0, len(people), 20)):
-        frame = cv2.imread(person['img_path'])
+        frame, zoom = cv2.imread(person['img_path']), EXLPOSE_HEIGHT / np.ptp(person['bbox'][0, 1::2])
+        frame = cv2.resize(frame, None, fx=zoom, fy=zoom)
         if level:
             frame = SimulateLowLight(level, paired=False, seed=0)(dict(img=frame, img_id=person['img_id']))['img']
-        found = find_poses(model, frame, person['bbox']).pred_instances
-        distances = np.linalg.norm(found.keypoints[0] - person['keypoints'][0], axis=1)
+        found = find_poses(model, frame, zoom * person['bbox']).pred_instances
+        distances = np.linalg.norm(found.keypoints[0] / zoom - person['keypoints'][0], axis=1)
         errors.append(distances[person['keypoints_visible'][0] > 0].mean() / np.ptp(person['bbox'][0, 1::2]))
     assert np.median(errors) < most
