@@ -208,3 +208,14 @@ def test_what_a_stock_config_takes_protects_it_as_the_runtime_does():
     )
     ours['checkpoint'].update(save_best='LL-A/AP', rule='greater')
     assert theirs == ours
+
+
+def test_the_page_on_adapting_shows_the_shipped_config(tmp_path):
+    text = (CONFIGS.parent / 'docs' / 'adapting.md').read_text(encoding='utf-8')
+    shown = re.search(r'```python\n(.*?)```', text, re.DOTALL)[1].replace("'../_base_", f"'{CONFIGS}/_base_")
+    (tmp_path / 'shown.py').write_text(shown, encoding='utf-8')
+    shipped = Config.fromfile(next(CONFIGS.glob('coco/*rtmpose-m*')))
+    found = Config.fromfile(tmp_path / 'shown.py')
+    assert found.pop('load_from') == 'rtmpose-m.pth' and shipped.pop('load_from').startswith('https')
+    shipped.pop('zoo')
+    assert found.to_dict() == shipped.to_dict()
