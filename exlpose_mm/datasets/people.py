@@ -45,6 +45,10 @@ class ExLPosePeopleDataset(ExLPoseDataset):
         del self._metainfo['CLASSES']  # COCO's entries, which would hide `classes` in a checkpoint
         return [_as_instances(image) for image in images]
 
+    def _get_bottomup_data_infos(self, instance_list: list[dict], image_list: list[dict]) -> list[dict]:
+        """Crowds too, which a detector is not to be blamed for; nothing is masked."""
+        return super(ExLPoseDataset, self)._get_bottomup_data_infos(instance_list, image_list)
+
     def get_data_info(self, idx: int) -> dict:
         """An image's dict; MMPose would add what it knows of joints."""
         return BaseDataset.get_data_info(self, idx)

@@ -73,12 +73,14 @@ def default_style_loss(backbone: nn.Module, head: nn.Module) -> nn.Module:
     Raises:
         ValueError: If nothing is known of the head's loss; names those that are.
     """
-    names = [*(kind.__name__ for kind in type(head).__mro__), type(getattr(head, 'loss_module', None)).__name__]
+    loss = type(getattr(head, 'loss_module', None)).__name__
+    names = [*(kind.__name__ for kind in type(head).__mro__), loss]
     share = next((SHARES[name] for name in names if name in SHARES), None)
     if share is None:
         raise ValueError(
-            f'no weight of the style loss is known for a {" with ".join(names)}, only for {", ".join(SHARES)}: '
-            "name one, well_lit_teacher=dict(loss=dict(type='GramLoss', loss_weight=...))"
+            f'no weight of the style loss is known for a {type(head).__name__} with {loss}, '
+            f'only for {", ".join(SHARES)}: name one, '
+            "well_lit_teacher=dict(loss=dict(type='GramLoss', loss_weight=...))"
         )
     return MODELS.build(dict(type='GramLoss', loss_weight=STYLE_WEIGHT * share * FEATURES.get(_family(backbone), 1.0)))
 

@@ -3,7 +3,7 @@ _base_ = []  # says to mmengine that this is a config in text in spite of the im
 from exlpose_mm.engine.variables import variable
 
 data_root = variable('data_root', 'data/ExLPose')
-input_size = (1333, 800)
+image_size = (1333, 800)
 
 # Steps of the pipelines. What moves pixels stands in `OnViews`, which moves both images of a pair alike.
 load_pair = dict(type='LoadPairedImages')
@@ -11,7 +11,7 @@ load = dict(type='LoadLabelledImage')  # or takes an image that is loaded
 tag = dict(type='TagLighting')
 boxes = dict(type='LoadAnnotations', with_bbox=True)
 normalise = dict(type='OnLighting', lighting='low_light', transforms=[dict(type='ScaleToMean')])
-resize = dict(type='Resize', scale=input_size, keep_ratio=True)
+resize = dict(type='Resize', scale=image_size, keep_ratio=True)
 flip = dict(type='RandomFlip', prob=0.5)
 move = dict(type='OnViews', transforms=[resize, flip])
 pack = dict(type='PackPairedDetInputs')
