@@ -161,9 +161,9 @@ def test_one_step_of_training_and_testing(config, device):
     step_of_testing(model, config)
 
 
-def step_of_training(model, config) -> None:
+def step_of_training(model, config, datasets=DATASETS) -> None:
     """Every trained parameter gets a gradient and the losses are finite."""
-    dataset = DATASETS.build(config.train_dataloader.dataset)
+    dataset = datasets.build(config.train_dataloader.dataset)
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
     model.train()
     collate = FUNCTIONS.get(config.train_dataloader.collate_fn.type)

@@ -14,10 +14,9 @@ from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import FUNCTIONS, DefaultScope
+from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from test_configs import load
+from test_configs import load, step_of_training
 from test_tools import mim
 
 from exlpose_mm.apis.detection import load_detector
@@ -78,27 +77,8 @@ def test_one_step_of_training_and_testing(config, device):
     torch.manual_seed(0)
     np.random.seed(0)
     model = MODELS.build(config.model).to(device)
-    step_of_training(model, config)
+    step_of_training(model, config, DATASETS)
     step_of_testing(model, config)
-
-
-def step_of_training(model, config) -> None:
-    """Every trained parameter gets a gradient and the losses are finite."""
-    dataset = DATASETS.build(config.train_dataloader.dataset)
-    optimizer = build_optim_wrapper(model, config.optim_wrapper)
-    model.train()
-    collate = FUNCTIONS.get(config.train_dataloader.collate_fn.type)
-    batch = model.data_preprocessor(collate([dataset[0], dataset[1]]), training=True)
-    losses = model(**batch, mode='loss')
-    total, scalars = model.parse_losses(losses)
-    assert {name for name, value in scalars.items() if not torch.isfinite(value)} == set()
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    before = {name: p.detach().clone() for name, p in trained.items()}
-    optimizer.backward(total)
-    assert [name for name, p in trained.items() if p.grad is None] == []
-    assert [name for name, p in trained.items() if not p.grad.isfinite().all()] == []
-    optimizer.step()
-    assert any(not torch.equal(p, before[name]) for name, p in trained.items())
 
 
 def step_of_testing(model, config) -> None:

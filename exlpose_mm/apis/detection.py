@@ -28,6 +28,7 @@ __all__ = [
     'DetectionError',
     'load_detector',
     'list_images',
+    'images_of',
     'read_image',
     'detect_people',
     'people_in',
@@ -78,6 +79,11 @@ def list_images(ann_file: str, data_root: str | None, lighting: str) -> dict[int
         DatasetError: If the annotation file, an image or its partner is not found.
     """
     dataset = ExLPoseDataset(lighting, ann_file, data_root, data_mode='bottomup', test_mode=True)
+    return images_of(dataset)
+
+
+def images_of(dataset: ExLPoseDataset) -> dict[int, str]:
+    """Image ids and paths of a data set of whole images."""
     infos = map(dataset.get_data_info, range(len(dataset)))
     return {info['img_id']: info['img_path'] for info in infos}
 
@@ -95,12 +101,13 @@ def read_image(path: str, lighting: str) -> np.ndarray:
         ImageError: If the file is no readable image.
         ValueError: If the lighting is unknown.
     """
-    check_lighting(lighting)
-    image = load_image(path)
-    return _brighten(image) if lighting == 'low_light' else image
+    return _for_ordinary(load_image(path), lighting)
 
 
-def _brighten(image: np.ndarray) -> np.ndarray:
+def _for_ordinary(image: np.ndarray, lighting: str) -> np.ndarray:
+    """An image as a detector of ordinary photographs wants it."""
+    if check_lighting(lighting) == 'well_lit':
+        return image
     return ScaleToMean().transform(dict(img=image))['img'].round().clip(0, 255).astype(np.uint8)
 
 
@@ -199,7 +206,7 @@ def _people(detector: BaseDetector, image: np.ndarray, lighting: str, score_thr:
 
 def _infer(detector: BaseDetector, image: np.ndarray, lighting: str) -> DetDataSample:
     if not isinstance(detector.data_preprocessor, LightingDataPreprocessor):
-        return inference_detector(detector, _brighten(image) if lighting == 'low_light' else image)
+        return inference_detector(detector, _for_ordinary(image, lighting))
     _, *steps = get_test_pipeline_cfg(detector.cfg)
     pipeline = Compose([dict(type='mmdet.LoadImageFromNDArray'), *steps])
     return inference_detector(detector, image, lambda data: pipeline(dict(data, lighting=lighting)))

@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS
 
-from exlpose_mm.apis.detection import detect_people
+from exlpose_mm.apis.detection import detect_people, images_of
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.evaluation.results import Results
@@ -67,8 +67,7 @@ def detect_sets(
     """
     files = []
     for number, dataset in enumerate(sets):
-        infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-        images = {info['img_id']: info['img_path'] for info in infos}
+        images = images_of(dataset)
         found, errors = detect_people(detector, images, dataset.lighting, score_thr, progress)
         if errors:
             raise EndToEndError('\n'.join(map(str, errors)))

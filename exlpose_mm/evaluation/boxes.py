@@ -1,7 +1,7 @@
 """Average precision of a detector's boxes for each row of the results table."""
 
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -15,7 +15,6 @@ from exlpose_mm.datasets.annotations import box_problem, people_of
 from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.evaluation.results import MatchedDetections, Results
 from exlpose_mm.evaluation.rows import RowsMetric, check_numbers
-from exlpose_mm.splits import MEANS, ROWS, UNIONS
 
 PERSON = 'person'
 
@@ -46,23 +45,10 @@ class LightingBoxMetric(RowsMetric, CocoMetric):
     """Boxes of an image that count."""
     default_prefix = None
 
-    def __init__(
-        self,
-        ann_files: dict[str, str],
-        data_root: str | None = None,
-        unions: Mapping[str, Sequence[str]] = UNIONS,
-        means: Mapping[str, Sequence[str]] = MEANS,
-        row_order: Sequence[str] = ROWS,
-        table_prefix: str | None = None,
-        prefix: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        # BaseMetric warns of every metric without a prefix; here the row's name is one.
-        super().__init__(prefix=prefix or type(self).__name__, **kwargs)
-        self.prefix = prefix
+    def __init__(self, ann_files: dict[str, str], data_root: str | None = None, **kwargs: Any) -> None:
+        super().__init__(ann_files, data_root, **kwargs)
         self._coco_api = self.coco = COCO()  # not None: CocoMetric then leaves the ground truth to this class
         self.cat_ids = [1]
-        self._take_rows(ann_files, data_root, unions, means, row_order, table_prefix)
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Remember the boxes of people together with their split.

@@ -1,7 +1,7 @@
 """Average precision of each row of the results table, from one pass over the test data."""
 
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any
 
@@ -17,7 +17,7 @@ from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.results import GROUND_TRUTH, MatchedDetections
 from exlpose_mm.evaluation.rows import RowsMetric, check_numbers, place
-from exlpose_mm.splits import MEANS, ROWS, UNIONS, lighting_of_row
+from exlpose_mm.splits import lighting_of_row
 
 
 @METRICS.register_module()
@@ -72,31 +72,25 @@ class LightingCocoMetric(RowsMetric, CocoMetric):
         self,
         ann_files: dict[str, str],
         data_root: str | None = None,
-        unions: Mapping[str, Sequence[str]] = UNIONS,
-        means: Mapping[str, Sequence[str]] = MEANS,
-        row_order: Sequence[str] = ROWS,
-        table_prefix: str | None = None,
+        *,
         use_area: bool = False,
         iou_type: str = 'keypoints',
         score_mode: str = 'keypoint',
         nms_mode: str = 'none',
-        prefix: str | None = None,
         **kwargs: Any,
     ) -> None:
-        # BaseMetric warns of every metric without a prefix; here the row's name is one.
         super().__init__(
+            ann_files,
+            data_root,
             ann_file=None,
             use_area=use_area,
             iou_type=iou_type,
             score_mode=score_mode,
             nms_mode=nms_mode,
-            prefix=prefix or type(self).__name__,
             **kwargs,
         )
-        self.prefix = prefix
         # Not None: CocoMetric then leaves the ground truth to this class.
         self.coco = COCO()
-        self._take_rows(ann_files, data_root, unions, means, row_order, table_prefix)
         if use_area:
             for split, path in self.ann_files.items():
                 _check_areas(self.ground_truths[split], path)

@@ -6,6 +6,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -13,9 +14,10 @@ from mmengine.fileio import dump
 from mmengine.logging import MMLogger
 from xtcocotools.coco import COCO
 
-from exlpose_mm.datasets.exlpose import find_annotation
+from exlpose_mm.datasets.files import find_annotation
 from exlpose_mm.evaluation.people import PersonResults
 from exlpose_mm.evaluation.results import MatchedDetections, Results, ordered, text_table
+from exlpose_mm.splits import MEANS, ROWS, UNIONS
 
 
 class SplitError(ValueError):
@@ -38,16 +40,20 @@ class RowsMetric(BaseMetric):
     outfile_prefix: str | None
     format_only: bool
 
-    def _take_rows(
+    def __init__(
         self,
         ann_files: Mapping[str, str],
-        data_root: str | None,
-        unions: Mapping[str, Sequence[str]],
-        means: Mapping[str, Sequence[str]],
-        row_order: Sequence[str],
-        table_prefix: str | None,
+        data_root: str | None = None,
+        unions: Mapping[str, Sequence[str]] = UNIONS,
+        means: Mapping[str, Sequence[str]] = MEANS,
+        row_order: Sequence[str] = ROWS,
+        table_prefix: str | None = None,
+        prefix: str | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Load the ground truth of each split; arguments are those of the metric."""
+        # BaseMetric warns of every metric without a prefix; here the row's name is one.
+        super().__init__(prefix=prefix or type(self).__name__, **kwargs)
+        self.prefix = prefix
         self.data_root = data_root or ''
         self.ann_files = {split: find_annotation(data_root, path) for split, path in ann_files.items()}
         self.ground_truths = {split: self._load_ground_truth(path) for split, path in self.ann_files.items()}

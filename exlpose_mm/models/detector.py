@@ -12,9 +12,9 @@ from mmdet.utils import ConfigType, OptConfigType
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from exlpose_mm.lighting import LIGHTINGS, check_taps, lighting, lsbn_layers
+from exlpose_mm.lighting import LIGHTINGS, check_taps, lighting
 from exlpose_mm.models.defaults import default_preprocessor
-from exlpose_mm.models.passes import check_norms, check_norms_learn, extract_each, extract_jointly, of_pairs
+from exlpose_mm.models.passes import check_norms, check_norms_learn, extract, has_specific_features, of_pairs
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 from exlpose_mm.models.teachers import WellLitTeacher
 from exlpose_mm.models.transfer import select
@@ -111,7 +111,7 @@ class LightingDetection(BaseDetector):
         for name, part in self._parts.items():
             check_norms(part, cfgs.get(name) or {})
             check_norms_learn(part)
-        self.separate_passes = bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
+        self.separate_passes = has_specific_features(self)
         self.well_lit_teacher = None if well_lit_teacher is None else WellLitTeacher(**well_lit_teacher)
         if self.well_lit_teacher:
             self.well_lit_teacher.meet(self.backbone, [*self._parts.values()][-1])
@@ -137,10 +137,8 @@ class LightingDetection(BaseDetector):
             batch_data_samples (list[DetDataSample]): B samples, one a pair or a single image.
         """
         views = BatchViews(batch_data_samples)
-        extract = extract_each if self.separate_passes else extract_jointly
-        feats, taps = extract(
-            self, {name: batch_inputs[name] for name in LIGHTINGS if name in batch_inputs}, self._taps
-        )
+        images = {name: batch_inputs[name] for name in LIGHTINGS if name in batch_inputs}
+        feats, taps = extract(self, images, self._taps)
         losses = {}
         for name, features in feats.items():
             with lighting(self, name):

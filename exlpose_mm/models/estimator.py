@@ -9,11 +9,11 @@ from mmpose.registry import MODELS
 from mmpose.utils.typing import ConfigType, OptConfigType, OptSampleList, SampleList
 from torch import Tensor, nn
 
-from exlpose_mm.lighting import LIGHTINGS, check_taps, lighting, lsbn_layers
+from exlpose_mm.lighting import LIGHTINGS, check_taps, lighting
 from exlpose_mm.models.defaults import default_preprocessor
 from exlpose_mm.models.dense_distillation import dense_output_of
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
-from exlpose_mm.models.passes import check_norms, extract_each, extract_jointly
+from exlpose_mm.models.passes import check_norms, extract, has_specific_features
 from exlpose_mm.models.teachers import MomentumTeacher
 from exlpose_mm.models.transfer import select
 from exlpose_mm.views import rows_by_lighting
@@ -64,8 +64,9 @@ class LightingEstimator(BasePoseEstimator):
         head, teacher = _split(head)
         preprocessor = default_preprocessor(data_preprocessor)
         super().__init__(backbone, neck=neck, head=head, data_preprocessor=preprocessor, **kwargs)
-        self.separate_passes = self._has_specific_features if separate_passes is None else separate_passes
-        if self._has_specific_features and not self.separate_passes:
+        specific = has_specific_features(self)
+        self.separate_passes = specific if separate_passes is None else separate_passes
+        if specific and not self.separate_passes:
             raise ValueError('LSBN2d runs under one lighting at a time: leave separate_passes=False out')
         cfgs = dict(backbone=backbone, neck=neck or {}, head=(head or {}).get('head', head or {}))
         for name, part in self.network.items():
@@ -109,19 +110,8 @@ class LightingEstimator(BasePoseEstimator):
         """
         lesson = self.momentum_teacher.lesson(inputs) if self.momentum_teacher else None
         inputs = {name: images for name, images in inputs.items() if name in LIGHTINGS}
-        extract = self._extract_each if self.separate_passes else self._extract_jointly
-        feats, taps = extract(inputs)
+        feats, taps = extract(self, inputs, self._taps)
         return self.head.loss(feats, data_samples, train_cfg=self.train_cfg, taps=taps, lesson=lesson)
-
-    @property
-    def _has_specific_features(self) -> bool:
-        return bool(lsbn_layers(self.backbone) or self.with_neck and lsbn_layers(self.neck))
-
-    def _extract_each(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
-        return extract_each(self, inputs, self._taps)
-
-    def _extract_jointly(self, inputs: dict[str, Tensor]) -> tuple[dict, dict]:
-        return extract_jointly(self, inputs, self._taps)
 
     def predict(self, inputs: Tensor | Sequence[Tensor], data_samples: SampleList) -> SampleList:
         """Predict as MMPose does, each image under its sample's lighting.

@@ -1,6 +1,6 @@
 """Passes of both lightings through one network, as pose estimators and detectors have them.
 
-A network has a ``backbone``, perhaps a ``neck``, and ``extract_feat`` that runs both.
+A network has a ``backbone``, perhaps a ``neck``, ``extract_feat`` that runs both, and ``separate_passes``.
 """
 
 from typing import Any
@@ -40,6 +40,16 @@ def check_norms_learn(part: nn.Module) -> None:
             f'{type(part).__name__} keeps the statistics of {len(fixed)} of its LSBN2d layers ({", ".join(fixed[:3])}) '
             'in training, so that they never become those of a lighting: set norm_eval=False and frozen_stages=-1'
         )
+
+
+def has_specific_features(model: Any) -> bool:
+    """Whether backbone or neck has LSBN, and so runs under one lighting at a time."""
+    return bool(lsbn_layers(model.backbone) or model.with_neck and lsbn_layers(model.neck))
+
+
+def extract(model: Any, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:
+    """By :func:`extract_each` or :func:`extract_jointly`, as ``model.separate_passes`` says."""
+    return (extract_each if model.separate_passes else extract_jointly)(model, inputs, taps)
 
 
 def extract_each(model: Any, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:

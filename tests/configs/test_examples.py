@@ -14,6 +14,7 @@ from exlpose_mm.datasets.recipes import in_the_dark, own_pairs
 from exlpose_mm.engine.building import build_model
 from exlpose_mm.lighting import lsbn_layers
 from exlpose_mm.models.defaults import default_preprocessor, default_taps
+from exlpose_mm.models.passes import extract
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 EXAMPLES = sorted((CONFIGS / 'examples').glob('*.py'))
@@ -73,8 +74,7 @@ def test_a_swap_of_the_backbone_takes_its_familys_taps(family, tmp_path):
     )
     model = build_model(Config.fromfile(tmp_path / 'swap.py').model)
     images = {name: torch.randn(1, 3, 64, 64) for name in ('low_light', 'well_lit')}
-    extract = model._extract_each if model.separate_passes else model._extract_jointly
-    terms = model.head.well_lit_teacher.loss(extract(images)[1])['loss_gram']
+    terms = model.head.well_lit_teacher.loss(extract(model, images, model.head.taps)[1])['loss_gram']
     assert len(terms) == len(model.head.taps) >= 4 and all(term > 0 for term in terms)
 
 

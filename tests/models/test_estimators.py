@@ -14,6 +14,7 @@ from torch import nn
 from exlpose_mm import LIGHTINGS, CPNHead, lighting
 from exlpose_mm.datasets.collate import stack_views
 from exlpose_mm.lighting import lsbn_layers
+from exlpose_mm.models.passes import extract_each
 from exlpose_mm.views import rows_by_lighting
 
 CODEC = dict(type='SoftmaxHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5)
@@ -308,7 +309,7 @@ class TestTraining:
         model, data = build(), pairs()
         data['inputs']['well_lit'] = [image[:, :32] for image in data['inputs']['well_lit']]
         inputs = model.data_preprocessor(data, True)['inputs']
-        taps = model._extract_each(inputs)[1]
+        taps = extract_each(model, inputs, model.head.taps)[1]
         with pytest.raises(ValueError, match=r'conv1 has .*\(2, 8, 32, 32\) in low light, but \(2, 8, 16, 32\)'):
             model.head.well_lit_teacher.loss(taps)
 
