@@ -13,15 +13,14 @@ import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
 from exlpose_mm.apis.detection import DetectionError, load_detector, people_in
+from exlpose_mm.apis.frames import Source, SourceError, Writer
 from exlpose_mm.apis.inference import (
     Boxes,
     Predictions,
-    Source,
-    SourceError,
-    Writer,
     boxes_from_file,
     draw,
     find_poses,
+    finds_people,
     load_model,
     whole_image,
 )
@@ -55,7 +54,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='an MMDetection model, e.g. mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py; dark frames are '
         'brightened for it, unless it is one of two lightings. Without boxes and detector a person fills the image',
     )
-    parser.add_argument('--score-thr', type=float, default=0.3, help="lowest score of a detector's box")
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help="lowest score of a detector's box, or of a person whom a model without boxes finds",
+    )
     parser.add_argument(
         '--lighting',
         action='append',
@@ -70,7 +74,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def boxes_of(args: argparse.Namespace) -> Boxes:
+def boxes_of(args: argparse.Namespace, model: BasePoseEstimator) -> Boxes | None:
+    """Where people's boxes come from; None if the model needs none."""
+    if finds_people(model):
+        if args.boxes or args.detector:
+            raise SourceError(f'{args.config} finds people by itself: leave --boxes and --detector out')
+        return None
     if args.boxes:
         return boxes_from_file(args.boxes)
     if args.detector is None:
@@ -80,7 +89,7 @@ def boxes_of(args: argparse.Namespace) -> Boxes:
     return lambda image, name: np.float32(people_in(detector, image, args.score_thr))
 
 
-def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxes: Boxes) -> list[str]:
+def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxes: Boxes | None) -> list[str]:
     """Go through the frames; returns what was wrong with those that were left out."""
     predictions, writer, problems = Predictions(model.dataset_meta), Writer(args.out, source), [*source.left_out]
     path, written, lightings = Path(args.out) / 'predictions.json', time.monotonic(), dict(args.lighting)
@@ -89,7 +98,8 @@ def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxe
         for frame in itertools.islice(source, args.num or None):
             try:
                 image = frame.pixels()
-                poses = find_poses(model, image, boxes(image, frame.name), lightings.get(frame.name))
+                people = boxes and boxes(image, frame.name)
+                poses = find_poses(model, image, people, lightings.get(frame.name), args.score_thr)
             except SourceError as error:
                 problems.append(f'{frame.name}: {error}')
             else:
@@ -119,8 +129,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     printable_output()
     try:
-        source, boxes = Source(args.input), boxes_of(args)
+        source = Source(args.input)
         model = load_model(args.config, args.checkpoint, args.device, dict(args.lighting).get(''))
+        boxes = boxes_of(args, model)
         with exiting_on_sigterm():
             problems = run(args, source, model, boxes)
     except (SourceError, DetectionError, ValueError, OSError) as error:

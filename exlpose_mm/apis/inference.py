@@ -1,168 +1,38 @@
-"""Poses in anybody's images: files, folders, videos, a webcam."""
+"""Poses in anybody's images."""
 
-import glob
 import json
 import os.path as osp
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmengine.config import Config
-from mmpose.apis import inference_topdown, init_model
+from mmengine.structures import InstanceData
+from mmpose.apis import inference_bottomup, inference_topdown, init_model
+from mmpose.models.pose_estimators import BottomupPoseEstimator
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.structures import PoseDataSample, merge_data_samples
 
 from exlpose_mm.apis.deployment import force_lighting
+from exlpose_mm.apis.frames import SourceError, check_different
 from exlpose_mm.datasets.annotations import box_problem, people_of
 from exlpose_mm.datasets.reading import read_annotations
-from exlpose_mm.datasets.transforms.loading import ImageError, load_8_bits
 from exlpose_mm.engine import zoo
 from exlpose_mm.engine.fitting import load_fitting
 from exlpose_mm.lighting import check_lighting
 from exlpose_mm.visualization import draw_poses, is_dark, lift
 from exlpose_mm.writing import write_file
 
-IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
-VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm')
-OTHERS = ('.heic', '.heif', '.gif', '.avif', '.jxl', '.jp2', '.dng', '.arw', '.cr2', '.cr3', '.nef', '.raw')
-"""Pictures that are not read; nor are videos among other files."""
 Boxes = Callable[[np.ndarray, str], np.ndarray]
 """A frame, BGR, and its name to people's boxes (N, 4), x1 y1 x2 y2 in pixels."""
-
-
-class SourceError(ValueError):
-    """There is nothing to look at, or what there is cannot be read."""
-
-
-@dataclass(frozen=True)
-class Frame:
-    """An image of a source, or why it could not be read.
-
-    Args:
-        name (str): Of the file, or the frame's number.
-        image (np.ndarray, optional): (H, W, 3), uint8, BGR.
-        error (str): Empty if there is an image.
-    """
-
-    name: str
-    image: np.ndarray | None
-    error: str = ''
-
-    def pixels(self) -> np.ndarray:
-        """The image.
-
-        Raises:
-            SourceError: If it could not be read.
-        """
-        if self.image is None:
-            raise SourceError(self.error)
-        return self.image
-
-
-class Source:
-    """Frames of an image, a folder, a glob, a video or a webcam, one after the other.
-
-    Args:
-        source (str): A path; a pattern with ``*``, ``?`` or ``[``; or the index of a webcam.
-
-    Attributes:
-        left_out (list[str]): A line for each file of a folder or glob that is a picture or a video, but not read.
-
-    Raises:
-        SourceError: If there is no such file, no image in it, or it is no video.
-    """
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.capture: cv2.VideoCapture | None = None
-        self.paths: list[str] = []
-        self.left_out: list[str] = []
-        webcam = source.isdigit() and not osp.exists(source)
-        if webcam or Path(source).suffix.lower() in VIDEOS:
-            if not webcam and not osp.isfile(source):
-                raise SourceError(f'no file {source!r}')
-            if not _is_utf_8(source):
-                raise SourceError(f'the name {source!r} is not UTF-8; rename the video')
-            self.capture = cv2.VideoCapture(int(source) if webcam else source)
-            if not self.capture.isOpened():
-                raise SourceError(f'{"webcam " * webcam}{source} cannot be opened as a video')
-            self.capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        else:
-            self.paths = self._find()
-
-    def _find(self) -> list[str]:
-        if osp.isfile(self.source):
-            return [self.source]
-        inside = osp.join(glob.escape(self.source), '*') if osp.isdir(self.source) else self.source
-        paths = sorted(glob.glob(inside, recursive=True))
-        self.left_out = [
-            f'{path}: not read among other files; known are {", ".join(IMAGES)}'
-            for path in paths
-            if Path(path).suffix.lower() in (*OTHERS, *VIDEOS)
-        ]
-        paths = [path for path in paths if Path(path).suffix.lower() in IMAGES]
-        if not paths:
-            raise SourceError(
-                f'no image in {self.source!r}; known are {", ".join(IMAGES)}, videos '
-                f'{", ".join(VIDEOS)}, and a number for a webcam'
-            )
-        _check_different(paths, lambda path: Path(path).stem, 'images')
-        return paths
-
-    @property
-    def is_video(self) -> bool:
-        """Whether its frames belong to one video."""
-        return self.capture is not None
-
-    @property
-    def rate(self) -> float:
-        """Frames a second; 25 if that is not known."""
-        known = self.capture.get(cv2.CAP_PROP_FPS) if self.capture else None
-        return known or 25.0
-
-    def __len__(self) -> int:
-        """Number of frames; 0 if that is not known."""
-        return max(0, int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))) if self.capture else len(self.paths)
-
-    def __iter__(self) -> Iterator[Frame]:
-        if self.capture is None:
-            yield from map(_read, self.paths)
-            return
-        index, (there, image) = 0, self.capture.read()
-        while there:
-            yield Frame(f'{index:06d}', image)
-            index, (there, image) = index + 1, self.capture.read()
-
-
-def _is_utf_8(name: str) -> bool:
-    """Whether a file's name is; what is not has come as surrogates, on which OpenCV crashes."""
-    return not any('\ud800' <= letter <= '\udfff' for letter in name)
-
-
-def _check_different(names: Sequence[str], key: Callable[[str], str], what: str) -> None:
-    """Raise :class:`SourceError` if two are of one name, by which results and boxes are told apart."""
-    known: dict[str, str] = {}
-    for name in names:
-        other = known.setdefault(key(name), name)
-        if other != name:
-            raise SourceError(f'two {what} of one name, {other} and {name}: take one folder after the other')
-
-
-def _read(path: str) -> Frame:
-    try:
-        return Frame(osp.basename(path), load_8_bits(path))
-    except ImageError as error:
-        return Frame(osp.basename(path), None, ' '.join(str(error).split()))
 
 
 def load_model(
     config: str | None = None, checkpoint: str | None = None, device: str = 'cpu', lighting: str | None = None
 ) -> BasePoseEstimator:
-    """A pose estimator of any config of this package or of MMPose's top-down ones, or the one that is shipped.
+    """A pose estimator of any config of this package or of MMPose, or the one that is shipped.
 
     Args:
         config (str, optional): Path. By default, with no checkpoint either, the shipped model's.
@@ -228,7 +98,7 @@ def boxes_from_file(path: str) -> Boxes:
             boxes[names[person['image_id']]].append([x, y, x + width, y + height])
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise SourceError(f'{path} is no COCO annotation file with images and boxes: {error!r}') from error
-    _check_different(files, osp.basename, 'images')
+    check_different(files, osp.basename, 'images')
 
     def of(image: np.ndarray, name: str) -> np.ndarray:
         if name not in boxes:
@@ -238,16 +108,27 @@ def boxes_from_file(path: str) -> Boxes:
     return of
 
 
+def finds_people(model: BasePoseEstimator) -> bool:
+    """Whether a model finds the people of an image by itself, bottom-up or in a single stage, and takes no boxes."""
+    return isinstance(model, BottomupPoseEstimator)
+
+
 def find_poses(
-    model: BasePoseEstimator, image: np.ndarray, boxes: np.ndarray, lighting: str | None = None
+    model: BasePoseEstimator,
+    image: np.ndarray,
+    boxes: np.ndarray | None = None,
+    lighting: str | None = None,
+    score_thr: float = 0.0,
 ) -> PoseDataSample:
-    """The people of a frame in one sample, without ``pred_instances`` if there are no boxes.
+    """The people of a frame in one sample, without ``pred_instances`` if there is nobody.
 
     Args:
         model (BasePoseEstimator): From :func:`load_model`.
         image (np.ndarray): (H, W, 3), uint8, BGR.
-        boxes (np.ndarray): (N, 4), x1 y1 x2 y2 in pixels.
+        boxes (np.ndarray, optional): (N, 4), x1 y1 x2 y2 in pixels; None for a model that :func:`finds_people`.
         lighting (str, optional): Of this frame. By default as the model was loaded.
+        score_thr (float): People whom the model found itself are left out below this score: that of their box or,
+            if the model knows none, the mean of their joints' scores.
 
     Returns:
         PoseDataSample: ``pred_instances`` of ``keypoints``, ``keypoint_scores``, ``bboxes`` and, of models that know
@@ -256,22 +137,50 @@ def find_poses(
     Raises:
         SourceError: If a box (x1, y1, x2, y2) is not of numbers, has no area or lies outside of the frame, or
             the prediction is not of numbers.
+        ValueError: If there are boxes where the model takes none, or none where it needs them.
     """
+    if finds_people(model) != (boxes is None):
+        needs = 'finds people by itself, and takes no boxes' if boxes is not None else "needs people's boxes"
+        raise ValueError(f'the {type(model).__name__} {needs}')
+    if boxes is not None:
+        _check_boxes(boxes, image)
+    with _pipeline(model, lighting):
+        if boxes is None:
+            people = inference_bottomup(model, image)
+        else:
+            people = inference_topdown(model, image, boxes) if len(boxes) else []
+    for person in people:
+        _check_numbers(person.pred_instances)
+        if boxes is None:
+            person.pred_instances = _seen(person.pred_instances, score_thr)
+    if not any(len(person.pred_instances) for person in people):
+        return PoseDataSample()
+    poses = merge_data_samples(people)
+    found = poses.pred_instances
+    if all('lighting' in person for person in people):
+        found.lighting = [person.lighting for person in people for _ in range(len(person.pred_instances))]
+    return poses
+
+
+def _check_boxes(boxes: np.ndarray, image: np.ndarray) -> None:
     for box in np.reshape(boxes, (-1, 4)).astype(float):
         problem = box_problem(dict(bbox=[*box[:2].tolist(), *(box[2:] - box[:2]).tolist()]), image.shape[1::-1])
         if problem:
             raise SourceError(f'a person {problem}')
-    if not len(boxes):
-        return PoseDataSample()
-    with _pipeline(model, lighting):
-        people = inference_topdown(model, image, boxes)
-    poses = merge_data_samples(people)
-    found = poses.pred_instances
-    if all('lighting' in person for person in people):
-        found.lighting = [person.lighting for person in people]
+
+
+def _check_numbers(found: InstanceData) -> None:
     if not (np.isfinite(found.keypoints).all() and np.isfinite(found.keypoint_scores).all()):
         raise SourceError('the predicted joints are not numbers: is something wrong with the weights?')
-    return poses
+
+
+def _seen(found: InstanceData, score_thr: float) -> InstanceData:
+    """Only people of at least this score, with boxes around their joints if the model gave none."""
+    scores = found.get('bbox_scores', found.keypoint_scores.mean(axis=1))
+    found = found[np.asarray(scores) >= score_thr]
+    if 'bboxes' not in found:
+        found.bboxes = np.concatenate([found.keypoints.min(axis=1), found.keypoints.max(axis=1)], axis=1)
+    return found
 
 
 @contextmanager
@@ -351,53 +260,3 @@ def _people(poses: PoseDataSample) -> Iterable[tuple[np.ndarray, np.ndarray, np.
         return ()
     found = poses.pred_instances
     return zip(found.keypoints, found.keypoint_scores, found.bboxes)
-
-
-class Writer:
-    """Writes drawn frames: pictures of the frames' names, or one video.
-
-    Args:
-        folder (str | Path): Made if missing.
-        source (Source): What the frames come from.
-
-    Raises:
-        SourceError: If it would write over what it reads, or a video's folder has a name that is not UTF-8.
-    """
-
-    VIDEO = 'poses.mp4'
-
-    def __init__(self, folder: str | Path, source: Source) -> None:
-        self.folder, self.source = Path(folder), source
-        self.video: cv2.VideoWriter | None = None
-        read = [source.source] if source.is_video else source.paths
-        written = [self.VIDEO] if source.is_video else [f'{Path(path).stem}.png' for path in read]
-        both = {Path(path).resolve() for path in read} & {(self.folder / name).resolve() for name in written}
-        if both:
-            raise SourceError(f'{min(both)} would be written over; name another folder for the results')
-        if source.is_video and not _is_utf_8(str(folder)):
-            raise SourceError(f'the name {str(folder)!r} is not UTF-8; name another folder for the video')
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def write(self, name: str, picture: np.ndarray) -> None:
-        """Add a frame.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
-        if not self.source.is_video:
-            write_file(self.folder / f'{Path(name).stem}.png', cv2.imencode('.png', picture)[1].tobytes())
-            return
-        if self.video is None:
-            self.size = picture.shape[1::-1]
-            path = str(self.folder / self.VIDEO)
-            self.video = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*'mp4v'), self.source.rate, self.size)
-            if not self.video.isOpened():
-                raise OSError(f'cannot write {path}')
-        if picture.shape[1::-1] != self.size:  # the light went on or off
-            picture = cv2.resize(picture, self.size)
-        self.video.write(picture)
-
-    def close(self) -> None:
-        """Finish the video."""
-        if self.video is not None:
-            self.video.release()

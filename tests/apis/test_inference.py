@@ -10,21 +10,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmdet.apis import inference_detector
+from mmengine.registry import DefaultScope
+from mmpose.apis import inference_bottomup
 from mmpose.structures import PoseDataSample
 from test_detection import detector, detector_files  # noqa: F401 (fixtures)
 from test_tools import DEMO, random_checkpoint
 from test_transforms import image
 
 from exlpose_mm.apis.detection import people_in
+from exlpose_mm.apis.frames import Source, SourceError, Writer
 from exlpose_mm.apis.inference import (
     Predictions,
-    Source,
-    SourceError,
-    Writer,
     boxes_from_file,
     draw,
     find_poses,
+    finds_people,
     load_model,
     whole_image,
 )
@@ -278,6 +280,83 @@ def test_predictions_that_are_not_numbers(checkpoint):
     frame = image(high=3, size=(96, 128))
     with pytest.raises(SourceError, match='not numbers'):
         find_poses(broken, frame, whole_image(frame, ''))
+
+
+class TestWithoutBoxes:
+    """A bottom-up model, which finds the people itself."""
+
+    CONFIG = ROOT / 'configs/bottomup/dual-teacher_dekr_r18_1xb8-12e_demo-96x96.py'
+
+    @pytest.fixture(scope='class')
+    def weights(self, tmp_path_factory):
+        """Random, but for maps of joints and centres about a score of a half."""
+        with DefaultScope.overwrite_default_scope('mmpose'):
+            path = random_checkpoint(self.CONFIG, tmp_path_factory.mktemp('bottomup') / 'model.pth')
+        checkpoint = torch.load(path)
+        last = {name: value for name, value in checkpoint['state_dict'].items() if 'heatmap_conv_layers.2' in name}
+        for name, value in last.items():
+            torch.nn.init.constant_(value, 0.5) if name.endswith('bias') else torch.nn.init.normal_(value, std=0.1)
+        assert len(last) == 4, 'of the network and its momentum teacher'
+        torch.save(checkpoint, path)
+        return path
+
+    @pytest.fixture(scope='class')
+    def bottomup(self, weights):
+        return load_model(str(self.CONFIG), weights)
+
+    @pytest.fixture
+    def frame(self):
+        return image(high=3, size=(96, 128))
+
+    def test_people_are_mmposes(self, bottomup, frame, model):
+        assert finds_people(bottomup) and not finds_people(model)
+        (wanted,) = inference_bottomup(bottomup, frame)
+        found = find_poses(bottomup, frame).pred_instances
+        assert len(found) > 1 and found.lighting == ['low_light'] * len(found)
+        np.testing.assert_array_equal(found.keypoints, wanted.pred_instances.keypoints)
+        np.testing.assert_array_equal(found.bboxes[:, 2:], found.keypoints.max(axis=1))
+        np.testing.assert_array_equal(found.bboxes[:, :2], found.keypoints.min(axis=1))
+
+    def test_only_sure_ones(self, bottomup, frame):
+        scores = find_poses(bottomup, frame).pred_instances.keypoint_scores.mean(axis=1)
+        threshold = float(np.sort(scores)[-2])
+        assert len(find_poses(bottomup, frame, score_thr=threshold).pred_instances) == 2
+        assert 'pred_instances' not in find_poses(bottomup, frame, score_thr=2.0)
+
+    def test_a_score_of_their_box_goes_first(self, bottomup, frame, monkeypatch):
+        def of_a_single_stage(*_):
+            (sample,) = inference_bottomup(bottomup, frame)
+            found = sample.pred_instances
+            found.bbox_scores = np.linspace(1.0, 0.0, len(found))
+            found.bboxes = np.full((len(found), 4), 7.0)
+            return [sample]
+
+        monkeypatch.setattr('exlpose_mm.apis.inference.inference_bottomup', of_a_single_stage)
+        found = find_poses(bottomup, frame, score_thr=0.99).pred_instances
+        assert len(found) == 1 and found.bboxes.tolist() == [[7.0] * 4]
+
+    def test_what_is_no_number_is_not_taken_for_unsure(self, weights, frame):
+        broken = load_model(str(self.CONFIG), weights)
+        broken.head.head.heatmap_conv_layers[2].bias.data.fill_(float('inf'))
+        with pytest.raises(SourceError, match='not numbers'):
+            find_poses(broken, frame, score_thr=0.3)
+
+    def test_boxes_are_of_the_other_kind(self, bottomup, frame, model):
+        with pytest.raises(ValueError, match='LightingBottomupPoseEstimator finds people by itself'):
+            find_poses(bottomup, frame, whole_image(frame, ''))
+        with pytest.raises(ValueError, match="LightingPoseEstimator needs people's boxes"):
+            find_poses(model, frame)
+
+    def test_the_tool_needs_no_boxes(self, folder, weights, tmp_path, capsys):
+        (folder / '3.png').unlink()
+        demo(folder, self.CONFIG, weights, '--out', tmp_path / 'out')
+        content = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))
+        assert {person['image_id'] for person in content['annotations']} == {1, 2, 3}
+        assert f'{len(content["annotations"])} people in 3 frames' in capsys.readouterr().out
+
+    def test_the_tool_refuses_boxes(self, folder, weights, tmp_path):
+        with pytest.raises(SystemExit, match='finds people by itself: leave --boxes and --detector out'):
+            demo(folder, self.CONFIG, weights, '--out', tmp_path / 'out', '--boxes', tmp_path / 'boxes.json')
 
 
 def kill_after(frames, name):

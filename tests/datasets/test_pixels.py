@@ -25,7 +25,7 @@ from test_transforms import image
 
 from exlpose_mm import ExLPoseDataset, ExLPoseOCNDataset, LightingVisualizer, LoadLabelledImage, LoadPairedImages
 from exlpose_mm.apis.detection import detect_people, list_images
-from exlpose_mm.apis.inference import Source
+from exlpose_mm.apis.frames import Source
 from exlpose_mm.datasets import crop_cache
 from exlpose_mm.datasets.exlpose import DatasetError
 from exlpose_mm.datasets.making.pairs import make_pairs
