@@ -98,8 +98,8 @@ def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxe
         for frame in itertools.islice(source, args.num or None):
             try:
                 image = frame.pixels()
-                people = boxes and boxes(image, frame.name)
-                poses = find_poses(model, image, people, lightings.get(frame.name), args.score_thr)
+                at = boxes and boxes(image, frame.name)
+                poses = find_poses(model, image, at, lightings.get(frame.name), args.score_thr)
             except SourceError as error:
                 problems.append(f'{frame.name}: {error}')
             else:

@@ -1,10 +1,11 @@
-"""A trained model for others: a config that needs no other file, and its weights in half precision."""
+"""A trained model or detector for others: a config that needs no other file, and its weights in half precision."""
 
 from pathlib import Path
 
 from mmengine.config import Config
 
 from exlpose_mm.apis.deployment import predicting_head
+from exlpose_mm.datasets.people import PEOPLE
 from exlpose_mm.engine.building import build_model, strip_init_cfg
 from exlpose_mm.engine.checkpoints import SAFETENSORS, save_half
 from exlpose_mm.engine.fitting import load_fitting
@@ -32,11 +33,12 @@ def publish(config: Config, checkpoint: str | Path, path: str | Path) -> tuple[P
         CheckpointError: If the checkpoint cannot be read or is of another model, or a value is beyond half precision.
         OSError: If the config cannot be written.
     """
-    inference = inference_config(config)
-    model = build_model(inference.model)
+    detects = config.get('default_scope') == 'mmdet'
+    inference = detector_config(config) if detects else inference_config(config)
+    model = build_model(inference.model, inference.default_scope)
     load_fitting(model, str(checkpoint))
     text, weights = Path(f'{path}.py'), Path(f'{path}{SAFETENSORS}')
-    save_half(model.state_dict(), weights)
+    save_half(model.state_dict(), weights, dict(classes=PEOPLE['classes']) if detects else None)
     write_file(text, (HEADER.format(Path(config.filename or 'a config').name) + inference.pretty_text).encode())
     return text, weights
 
@@ -48,10 +50,8 @@ def inference_config(config: Config) -> Config:
     person unless it is given a detector. Parts that are neither MMPose's nor this package's need a line
     ``custom_imports`` in it.
     """
-    model = config.model.to_dict()
-    model.pop('train_cfg', None)
+    model = _model(config)
     model['head'] = predicting_head(model)
-    strip_init_cfg(model)
     people = config.train_dataloader.dataset
     dataset = {key: people[key] for key in ('type', 'metainfo') if key in people}
     return Config(
@@ -66,3 +66,28 @@ def inference_config(config: Config) -> Config:
             visualizer=config.get('visualizer', dict(type='LightingVisualizer')),
         )
     )
+
+
+def detector_config(config: Config) -> Config:
+    """What MMDetection's inference API reads of a config, as :func:`inference_config`; it detects people alone."""
+    model = _model(config)
+    model.pop('well_lit_teacher', None)
+    people = dict(type='CocoDataset', metainfo=PEOPLE)
+    # MMDetection's inferencer looks for a first step of this name.
+    pipeline = [dict(type='LoadImageFromFile'), *config.test_dataloader.dataset.pipeline[1:]]
+    return Config(
+        dict(
+            default_scope='mmdet',
+            custom_imports=dict(imports=['exlpose_mm'], allow_failed_imports=False),
+            model=model,
+            test_dataloader=dict(dataset=dict(people, pipeline=pipeline)),
+            visualizer=config.visualizer,
+        )
+    )
+
+
+def _model(config: Config) -> dict:
+    model = config.model.to_dict()
+    model.pop('train_cfg', None)
+    strip_init_cfg(model)
+    return model

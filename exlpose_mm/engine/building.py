@@ -5,8 +5,8 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
-from mmpose.models.pose_estimators.base import BasePoseEstimator
 from mmpose.registry import DATASETS, MODELS
 
 
@@ -23,11 +23,16 @@ def strip_init_cfg(config: dict | list | tuple) -> None:
             strip_init_cfg(value)
 
 
-def build_model(config: dict) -> BasePoseEstimator:
-    """A model with random weights, which needs no download."""
+def build_model(config: dict, scope: str = 'mmpose') -> BaseModel:
+    """A model with random weights, which needs no download.
+
+    Args:
+        config (dict): Is not changed.
+        scope (str): Whose names it uses: ``'mmpose'``, or ``'mmdet'`` for a detector.
+    """
     config = Config(dict(model=config)).model
     strip_init_cfg(config)
-    with DefaultScope.overwrite_default_scope('mmpose'):
+    with DefaultScope.overwrite_default_scope(scope):
         return MODELS.build(config)
 
 

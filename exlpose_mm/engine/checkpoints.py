@@ -6,6 +6,7 @@ importing this module lets MMEngine load local files and downloads with these na
 """
 
 import codecs
+import json
 import os
 import os.path as osp
 import pickle
@@ -32,6 +33,7 @@ StateDict = dict[str, torch.Tensor]
 MAX_LISTED = 10
 SAFETENSORS = '.safetensors'
 """What files of the safetensors format end with: tensors alone, and no pickle."""
+DATASET_META = 'dataset_meta'
 
 
 class CheckpointError(ValueError):
@@ -83,7 +85,7 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     if not osp.isfile(filename):
         raise FileNotFoundError(f'{filename} can not be found.')
     if filename.endswith(SAFETENSORS):
-        return dict(state_dict=read_safetensors(filename, map_location or 'cpu'))
+        return dict(state_dict=read_safetensors(filename, map_location or 'cpu'), meta=_meta(filename))
     with _explained(filename):
         archive = zipfile.is_zipfile(filename)
         if archive:
@@ -141,8 +143,19 @@ def read_safetensors(path: str | Path, device: str | torch.device = 'cpu') -> St
         raise CheckpointError(f'{path} is no safetensors file, or not all of it: {error}') from error
 
 
-def save_half(state_dict: StateDict, path: str | Path) -> None:
+def _meta(path: str) -> dict:
+    """What :func:`save_half` wrote beside the tensors."""
+    with safe_open(path, framework='pt') as file:
+        return {name: json.loads(text) for name, text in (file.metadata() or {}).items() if name == DATASET_META}
+
+
+def save_half(state_dict: StateDict, path: str | Path, dataset_meta: dict | None = None) -> None:
     """Write a safetensors file, whole or not at all; numbers that are no integers become half precision.
+
+    Args:
+        state_dict (dict): The tensors.
+        path (str | Path): Of the file.
+        dataset_meta (dict, optional): Plain data that MMEngine reads of a checkpoint's ``meta``: a detector's classes.
 
     Raises:
         CheckpointError: If the file cannot be written, or a value is beyond half precision, which ends at 65504.
@@ -151,8 +164,9 @@ def save_half(state_dict: StateDict, path: str | Path) -> None:
     beyond = [name for name, value in halves.items() if not value.isfinite().all()]
     if beyond:
         raise CheckpointError(f'half precision ends at 65504, and these have values beyond it: {_listed(beyond)}')
+    metadata = None if dataset_meta is None else {DATASET_META: json.dumps(dataset_meta)}
     with replacing(Path(path)) as temporary:
-        temporary.write_bytes(save(halves))  # `save_file` would keep others from reading it
+        temporary.write_bytes(save(halves, metadata))  # `save_file` would keep others from reading it
 
 
 def keep_weights(source: str | Path, target: str | Path) -> None:

@@ -1,12 +1,14 @@
 """A detector of two lightings, where any other detector may be named: its own steps and the image's lighting."""
 
 import json
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.apis import DetInferencer, inference_detector, init_detector
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
@@ -16,6 +18,8 @@ from test_inference import demo
 from test_tools import DEMO, random_checkpoint
 
 from exlpose_mm.apis.detection import detect_people, list_images, load_detector, people_in
+from exlpose_mm.apis.publishing import publish
+from exlpose_mm.engine.checkpoints import CheckpointError
 from exlpose_mm.lighting import LIGHTINGS, lighting, lsbn_layers
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,3 +120,45 @@ def test_the_demo_takes_it(checkpoint, tmp_path):
     found = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))['annotations']
     expected = people_in(load_detector(CONFIG, checkpoint), dark_image(), 0.0)
     assert len(found) == 2 * len(expected) > 2
+
+
+class TestPublished:
+    """As a config that needs no other file, and weights without a pickle."""
+
+    @pytest.fixture(scope='class')
+    def files(self, checkpoint, tmp_path_factory):
+        return publish(Config.fromfile(CONFIG), checkpoint, tmp_path_factory.mktemp('shared') / 'people')
+
+    @pytest.fixture
+    def pictures(self, tmp_path):
+        lit = np.random.default_rng(0).integers(100, 250, (120, 160, 3), np.uint8)
+        for name, frame in zip(LIGHTINGS, (dark_image(), lit)):
+            cv2.imwrite(str(tmp_path / f'{name}.png'), frame)
+        return {name: str(tmp_path / f'{name}.png') for name in LIGHTINGS}
+
+    def test_finds_what_the_trained_one_finds(self, files, pictures):
+        """With the same rounded weights, by MMDetection's own functions."""
+        whole, small = load_detector(CONFIG, str(files[1])), init_detector(*map(str, files), device='cpu')
+        assert small.dataset_meta['classes'] == ['person']
+        for name, path in pictures.items():
+            with DefaultScope.overwrite_default_scope('mmdet'):
+                found = inference_detector(small, path)
+            boxes = people_in(whole, cv2.imread(path), score_thr=0.0)
+            assert found.lighting == name and len(boxes) > 1
+            np.testing.assert_allclose(found.pred_instances.bboxes, boxes, atol=1e-3)
+
+    def test_names_no_file_and_no_teacher(self, files):
+        text = str(Config.fromfile(files[0]).to_dict())
+        words = ('_base_', 'data_root', 'ann_file', 'init_cfg', 'checkpoint', 'teacher', os.sep)
+        assert [word for word in words if word in text] == []
+
+    def test_is_taken_by_mmdetections_inferencer(self, files, pictures):
+        inferencer = DetInferencer(*map(str, files), device='cpu', show_progress=False)
+        (found,) = inferencer(pictures['low_light'])['predictions']
+        assert set(found['labels']) == {0} and len(found['bboxes']) > 1
+
+    def test_of_a_pose_model_is_refused(self, tmp_path):
+        with DefaultScope.overwrite_default_scope('mmpose'):
+            poses = random_checkpoint(DEMO, tmp_path / 'poses.pth')
+        with pytest.raises(CheckpointError, match='poses.pth is not of this model'):
+            publish(Config.fromfile(CONFIG), poses, tmp_path / 'people')
