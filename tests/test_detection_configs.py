@@ -16,7 +16,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.evaluator import Evaluator
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from test_configs import load, step_of_training
+from test_configs import load, lspet_root, step_of_training  # noqa: F401 (a fixture)
 from test_tools import mim
 
 from exlpose_mm.apis.detection import load_detector
@@ -27,6 +27,10 @@ from exlpose_mm.models.losses import GramLoss
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = [str(path) for path in shipped_configs(ROOT / 'configs') if path.parts[0] == 'detection']
 SMALL = 'detection/exlpose_rtmdet-small_1xb8-24e_demo-120x160.py'
+
+
+ROOTS = {'_coco-': 'coco_root', '_lspet-': 'lspet_root'}
+"""Of a config by its name; the others want ExLPose's layout."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +61,8 @@ def coco_root(tmp_path) -> Path:
 @pytest.fixture
 def config(request, monkeypatch) -> Config:
     """A shipped config whose images are small, so that a step takes no minute."""
-    root = request.getfixturevalue('coco_root' if '_coco-' in request.param else 'exlpose_root')
+    roots = [root for name, root in ROOTS.items() if name in request.param]
+    root = request.getfixturevalue(roots[0] if roots else 'exlpose_root')
     return smaller(load(request.param, root, monkeypatch))
 
 
