@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from mmpose.models.pose_estimators.base import BasePoseEstimator
 
@@ -25,6 +24,7 @@ from exlpose_mm.apis.inference import (
     whole_image,
 )
 from exlpose_mm.cli import Progress, count, device, exiting_on_sigterm, printable_output
+from exlpose_mm.engine import zoo
 from exlpose_mm.lighting import LIGHTINGS
 
 SAVE_EVERY = 10
@@ -52,8 +52,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs=2,
         metavar=('CONFIG', 'CHECKPOINT'),
         help='an MMDetection model, e.g. mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py; dark frames are '
-        'brightened for it, unless it is one of two lightings. Without boxes and detector a person fills the image',
+        'brightened for it, unless it is one of two lightings; by default the shipped one',
     )
+    people.add_argument('--whole-image', action='store_true', help='look for nobody: one person fills each image')
     parser.add_argument(
         '--score-thr',
         type=float,
@@ -77,16 +78,25 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def boxes_of(args: argparse.Namespace, model: BasePoseEstimator) -> Boxes | None:
     """Where people's boxes come from; None if the model needs none."""
     if finds_people(model):
-        if args.boxes or args.detector:
-            raise SourceError(f'{args.config} finds people by itself: leave --boxes and --detector out')
+        if args.boxes or args.detector or args.whole_image:
+            raise SourceError(f'{args.config} finds people by itself: leave --boxes, --detector and --whole-image out')
         return None
     if args.boxes:
         return boxes_from_file(args.boxes)
-    if args.detector is None:
+    if args.whole_image:
         return whole_image
-    config, checkpoint = args.detector
+    config, checkpoint = args.detector or (zoo.DETECTOR_CONFIG, zoo.DETECTOR_WEIGHTS)
     detector = load_detector(config, checkpoint, args.device)
-    return lambda image, name: np.float32(people_in(detector, image, args.score_thr))
+    said = dict(args.lighting)
+    return lambda image, name: people_in(detector, image, args.score_thr, said.get(name, said.get('')))
+
+
+def summary(predictions: Predictions) -> str:
+    """How many people there were, and in which light."""
+    people, frames = (predictions.content[key] for key in ('annotations', 'images'))
+    found = Counter(person['lighting'] for person in people if 'lighting' in person)
+    lights = ''.join(f', {found[name]} taken to be {name}' for name in LIGHTINGS if found)
+    return f'{len(people)} people in {len(frames)} frames{lights}'
 
 
 def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxes: Boxes | None) -> list[str]:
@@ -114,12 +124,10 @@ def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxe
     finally:
         writer.close()
         predictions.write(path)
-    people, frames = (predictions.content[key] for key in ('annotations', 'images'))
-    found = Counter(person['lighting'] for person in people if 'lighting' in person)
-    print(
-        f'\n{args.out}: {len(people)} people in {len(frames)} frames'
-        + ''.join(f', {found[name]} taken to be {name}' for name in LIGHTINGS if found)
-    )
+    print(f'\n{args.out}: {summary(predictions)}')
+    if not (predictions.content['annotations'] or args.boxes or args.whole_image):
+        print('nobody was found; lower --score-thr, or say --whole-image if one person fills the picture')
+    frames = predictions.content['images']
     unknown = {name for name in lightings if name} - {frame['file_name'] for frame in frames}
     problems += [f'--lighting {name}=...: no such image was read' for name in sorted(unknown)]
     return problems

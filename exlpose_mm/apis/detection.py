@@ -111,10 +111,23 @@ def _for_ordinary(image: np.ndarray, lighting: str) -> np.ndarray:
     return ScaleToMean().transform(dict(img=image))['img'].round().clip(0, 255).astype(np.uint8)
 
 
-def people_in(detector: BaseDetector, image: np.ndarray, score_thr: float = 0.3) -> np.ndarray:
-    """Boxes (N, 4), x1 y1 x2 y2, of the people in an image (H, W, 3), uint8 BGR, of any lighting."""
-    lighting = TagLighting().transform(dict(img=image))['lighting']
-    found = _people(detector, image, lighting, score_thr)
+def people_in(
+    detector: BaseDetector, image: np.ndarray, score_thr: float = 0.3, lighting: str | None = None
+) -> np.ndarray:
+    """Boxes (N, 4), float32, x1 y1 x2 y2, of the people in an image (H, W, 3), uint8 BGR.
+
+    Args:
+        detector (BaseDetector): From :func:`load_detector`.
+        image (np.ndarray): Of any lighting.
+        score_thr (float): Boxes with a lower score are left out. Defaults to 0.3.
+        lighting (str, optional): Of the image; by default ``TagLighting`` reads it.
+
+    Raises:
+        ValueError: If the lighting is unknown.
+    """
+    if lighting is None:
+        lighting = TagLighting().transform(dict(img=image))['lighting']
+    found = _people(detector, image, check_lighting(lighting), score_thr)
     return bbox_xywh2xyxy(np.array([box for box, _ in found], np.float32).reshape(-1, 4))
 
 

@@ -1,29 +1,37 @@
-"""The model that the package carries, for whoever has none: a config and weights, which need no other file.
+"""The models that the package carries, for whoever has none: configs and weights, which need no other file.
 
-Importing this module makes its name known to MMPose's inferencers, beside the models of MMPose's own zoo.
+Importing this module makes their names known to the inferencers of MMPose and MMDetection, beside the models of their
+own zoos; MMPose's finds people by the one that detects them, unless it is told otherwise.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmengine.infer import BaseInferencer
+from mmpose.apis.inferencers.utils import default_det_models
 
 ZOO = Path(__file__).parents[1] / 'zoo'
-NAME = 'exlpose'
+NAME, DETECTOR = 'exlpose', 'exlpose-people'
+PACKAGES = {NAME: 'mmpose', DETECTOR: 'mmdet'}
+"""Whose inferencers know which name."""
 CONFIG, WEIGHTS = (str(ZOO / f'{NAME}{suffix}') for suffix in ('.py', '.safetensors'))
+DETECTOR_CONFIG, DETECTOR_WEIGHTS = (str(ZOO / f'{DETECTOR}{suffix}') for suffix in ('.py', '.safetensors'))
 
 _models_of_metafile = BaseInferencer._get_models_from_metafile
 
 
 def models_of_metafile(folder: str) -> Iterator[dict]:
-    """In place of MMEngine's function of this use: MMPose's models and, after them, the one of this package.
+    """In place of MMEngine's function of this use: a package's models and, after them, the one of this package.
 
     Args:
         folder (str): Where a package has its ``model-index.yml``.
     """
     yield from _models_of_metafile(folder)
-    if folder == BaseInferencer._get_repo_or_mim_dir('mmpose'):
-        yield dict(Name=NAME, Config=CONFIG, Weights=WEIGHTS)
+    for name, package in PACKAGES.items():
+        if folder == BaseInferencer._get_repo_or_mim_dir(package):
+            yield dict(Name=name, Config=str(ZOO / f'{name}.py'), Weights=str(ZOO / f'{name}.safetensors'))
 
 
 BaseInferencer._get_models_from_metafile = staticmethod(models_of_metafile)
+# By the module of the data set that a config names.
+default_det_models['exlpose'] = dict(model=DETECTOR, weights=None, cat_ids=(0,))

@@ -116,10 +116,20 @@ def test_the_demo_takes_it(checkpoint, tmp_path):
         cv2.imwrite(str(tmp_path / f'{i}.png'), dark_image())
     pose = random_checkpoint(DEMO, tmp_path / 'pose.pth')
     out = tmp_path / 'out'
-    demo(tmp_path / '*.png', DEMO, pose, '--detector', CONFIG, checkpoint, '--score-thr', 0, '--out', out)
+    demo(tmp_path / '*.png', DEMO, pose, '--out', out, people=('--detector', CONFIG, checkpoint, '--score-thr', 0))
     found = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))['annotations']
     expected = people_in(load_detector(CONFIG, checkpoint), dark_image(), 0.0)
     assert len(found) == 2 * len(expected) > 2
+    forced = people_in(load_detector(CONFIG, checkpoint), dark_image(), 0.0, 'well_lit')
+    assert not np.array_equal(forced[:1], expected[:1])
+    demo(
+        *(tmp_path / '*.png', DEMO, pose, '--out', out, '--lighting', 'low_light', '--lighting', '1.png=well_lit'),
+        people=('--detector', CONFIG, checkpoint, '--score-thr', 0),
+    )
+    found = json.loads((out / 'predictions.json').read_text(encoding='utf-8'))['annotations']
+    for image_id, boxes in ((1, expected), (2, forced)):
+        x, y, width, height = np.transpose([person['bbox'] for person in found if person['image_id'] == image_id])
+        np.testing.assert_allclose(np.transpose([x, y, x + width, y + height]), boxes, atol=1e-3)
 
 
 class TestPublished:

@@ -64,11 +64,11 @@ def video(path, frames=5):
     return path
 
 
-def demo(*args):
+def demo(*args, people=('--whole-image',)):
     spec = importlib.util.spec_from_file_location('demo_tool', ROOT / 'tools' / 'demo.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.main([str(arg) for arg in args] + ['--device', 'cpu'])
+    module.main([str(arg) for arg in (*args, *people)] + ['--device', 'cpu'])
 
 
 class TestSource:
@@ -349,14 +349,16 @@ class TestWithoutBoxes:
 
     def test_the_tool_needs_no_boxes(self, folder, weights, tmp_path, capsys):
         (folder / '3.png').unlink()
-        demo(folder, self.CONFIG, weights, '--out', tmp_path / 'out')
+        demo(folder, self.CONFIG, weights, '--out', tmp_path / 'out', people=())
         content = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))
         assert {person['image_id'] for person in content['annotations']} == {1, 2, 3}
         assert f'{len(content["annotations"])} people in 3 frames' in capsys.readouterr().out
 
-    def test_the_tool_refuses_boxes(self, folder, weights, tmp_path):
-        with pytest.raises(SystemExit, match='finds people by itself: leave --boxes and --detector out'):
-            demo(folder, self.CONFIG, weights, '--out', tmp_path / 'out', '--boxes', tmp_path / 'boxes.json')
+    @pytest.mark.parametrize('people', [('--boxes', 'boxes.json'), ('--whole-image',), ('--detector', 'a', 'b')])
+    def test_the_tool_refuses_boxes(self, folder, weights, tmp_path, people):
+        message = 'finds people by itself: leave --boxes, --detector and --whole-image out'
+        with pytest.raises(SystemExit, match=message):
+            demo(folder, self.CONFIG, weights, '--out', tmp_path / 'out', people=people)
 
 
 def kill_after(frames, name):
@@ -401,7 +403,7 @@ class TestTool:
         )
         (tmp_path / 'boxes.json').write_text(json.dumps(content), encoding='utf-8')
         with pytest.raises(SystemExit, match='2 images were left out:\n0.png: a person has a box of more than 20 t'):
-            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', '--boxes', tmp_path / 'boxes.json')
+            demo(folder, DEMO, checkpoint, '--out', tmp_path / 'out', people=('--boxes', tmp_path / 'boxes.json'))
         (person,) = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))['annotations']
         assert person['bbox'] == [9, 9, 30, 50]
 
@@ -509,7 +511,8 @@ class TestTool:
         assert len(Source(str(tmp_path / 'out' / 'poses.mp4'))) == 3
 
     def test_a_detector(self, folder, checkpoint, detector_files, tmp_path):  # noqa: F811
-        demo(folder / '0.png', DEMO, checkpoint, '--detector', *detector_files, '--score-thr', 0.05, '--out', tmp_path)
+        people = ('--detector', *detector_files, '--score-thr', 0.05)
+        demo(folder / '0.png', DEMO, checkpoint, '--out', tmp_path, people=people)
         content = json.loads((tmp_path / 'predictions.json').read_text(encoding='utf-8'))
         assert len(content['annotations']) > 1
 

@@ -86,8 +86,8 @@ class TestDemo:
     def demo(self, *arguments):
         runpy.run_path(str(ROOT / 'tools/demo.py'))['main']([*map(str, arguments), '--device', 'cpu'])
 
-    def test_of_a_picture_and_nothing_else(self, picture, tmp_path, capsys):
-        self.demo(picture, '--out', tmp_path / 'out')
+    def test_of_a_picture_that_one_person_fills(self, picture, tmp_path, capsys):
+        self.demo(picture, '--whole-image', '--out', tmp_path / 'out')
         assert '1 people in 1 frames, 1 taken to be low_light' in capsys.readouterr().out
         assert cv2.imread(str(tmp_path / 'out/night.png')).shape == (128, 2 * 96, 3)
 
