@@ -137,6 +137,7 @@ def detect_people(
     lighting: str,
     score_thr: float = 0.05,
     progress: Callable[[], None] = lambda: None,
+    pixels: Callable[[np.ndarray, int], np.ndarray] = lambda image, image_id: image,
 ) -> tuple[list[dict], list[ImageError]]:
     """Detect the people in each image.
 
@@ -147,6 +148,7 @@ def detect_people(
             are brightened, see :func:`read_image`.
         score_thr (float): Boxes with a lower score are left out. Defaults to 0.05.
         progress (Callable): Called after each image.
+        pixels (Callable): What is looked at, of an image as it was read and its id: a darkened one, say.
 
     Returns:
         tuple: The detections, COCO results ``dict(image_id, category_id=1, bbox, score)`` with
@@ -155,7 +157,7 @@ def detect_people(
     detections, errors = [], []
     for image_id, path in images.items():
         try:
-            image = load_image(path)
+            image = pixels(load_image(path), image_id)
         except ImageError as error:
             errors.append(error)
         else:

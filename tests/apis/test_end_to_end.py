@@ -4,18 +4,25 @@ import importlib.util
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmpose.registry import DATASETS
 from test_dark_detection import CONFIG, checkpoint  # noqa: F401 (fixture)
 from test_detection import boxes_of
 from test_tools import DEMO, random_checkpoint
 
 from exlpose_mm.apis import end_to_end
+from exlpose_mm.apis.detection import images_of
 from exlpose_mm.apis.end_to_end import EndToEndError, detect_sets, evaluate_poses, sets_of
 from exlpose_mm.engine.variables import load_config
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = ['LL-N', 'LL-H', 'LL-E', 'WL']
+LIT = ('WL', 'well_lit')
+DARKENED = 'configs/dark-lspet/exlpose_mobilenetv2_1xb32-6e_dark-lspet-128x96.py'
+LOAD = dict(type='LoadLabelledImage')
 
 
 @pytest.fixture
@@ -40,8 +47,8 @@ def test_every_split_that_a_config_tests_is_taken_under_its_lighting(config):
 def test_the_annotated_boxes_as_detections_lose_nothing(config, pose, exlpose_root, tmp_path, monkeypatch):
     """Of a detector that finds exactly the labelled people."""
 
-    def exact(detector, images, lighting, score_thr, progress):
-        split = next(d.split for d in sets if set(images) == {d.get_data_info(i)['img_id'] for i in range(len(d))})
+    def exact(detector, images, *_):
+        split = next(d.split for d in sets if set(images) == set(images_of(d.dataset)))
         boxes_of(exlpose_root, split, tmp_path / 'boxes.json')
         return json.loads((tmp_path / 'boxes.json').read_text(encoding='utf-8')), []
 
@@ -68,10 +75,41 @@ def test_a_set_in_which_nobody_is_found_is_tested(config, pose, tmp_path, monkey
 def test_an_image_that_cannot_be_read_is_named(config, tmp_path, monkeypatch):
     sets = sets_of(config)
     monkeypatch.setattr('exlpose_mm.apis.detection._people', lambda *_: [])
-    path = Path(sets[0].get_data_info(0)['img_path'])
+    path = Path(sets[0].dataset.get_data_info(0)['img_path'])
     path.write_bytes(b'no image')
     with pytest.raises(EndToEndError, match=path.name):
         detect_sets(sets[:1], None, str(tmp_path))
+
+
+def test_the_detector_sees_the_darkness_that_the_poses_are_tested_in(exlpose_root, tmp_path, monkeypatch):
+    """Of a config whose dark rows are made of the well-lit images."""
+    config = load_config(str(ROOT / DARKENED), data_root=str(exlpose_root))
+    sets, seen = sets_of(config), {}
+    assert [(tested.split, tested.lighting) for tested in sets] == [*((row, 'low_light') for row in ROWS[:3]), LIT]
+
+    def look(detector, image, lighting, score_thr):
+        seen.setdefault(lighting, []).append(image)
+        return []
+
+    monkeypatch.setattr('exlpose_mm.apis.detection._people', look)
+    detect_sets(sets, None, str(tmp_path))
+    poses = [
+        dict(member, pipeline=member.get('pipeline', [LOAD])) for member in config.test_dataloader.dataset.datasets
+    ]
+    with DefaultScope.overwrite_default_scope('mmpose'):
+        tested = [DATASETS.build(dict(member, data_mode='bottomup')) for member in poses]
+    wanted = [dataset[i] for dataset in tested for i in range(len(dataset))]
+    assert len(seen['low_light']) == 3 * len(seen['well_lit']) == 18
+    for image, sample in zip(seen['low_light'] + seen['well_lit'], wanted):
+        np.testing.assert_array_equal(image, sample['img'])
+
+
+@pytest.mark.parametrize('step', [dict(type='SimulateLowLight', level='exlpose'), dict(type='GammaDarken')])
+def test_darkness_that_is_drawn_anew_is_refused(exlpose_root, step):
+    config = load_config(str(ROOT / DARKENED), data_root=str(exlpose_root))
+    config.test_dataloader.dataset.datasets[1].pipeline[1] = dict(step, paired=False)
+    with pytest.raises(EndToEndError, match=f'tests images that {step["type"]} darkens anew each time'):
+        sets_of(config)
 
 
 def test_other_data_and_metrics_are_refused(config):
