@@ -8,13 +8,16 @@ from collections.abc import Sequence
 
 import torch
 from mmengine.fileio import dump
+from mmpose.registry import DATASETS
 from mmpose.utils import register_all_modules
 
 import exlpose_mm  # noqa: F401, registers its modules
+from exlpose_mm.apis.detection import images_of, sized
 from exlpose_mm.apis.knowledge import KnowledgeError, acquire, as_annotations
 from exlpose_mm.cli import device
 from exlpose_mm.datasets.files import DatasetError, find_annotation
 from exlpose_mm.datasets.reading import read_annotations
+from exlpose_mm.engine.checkpoints import CheckpointError
 from exlpose_mm.engine.variables import load_config
 
 
@@ -35,9 +38,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(f'acquire_knowledge: {args.config} is of no student: it has no "knowledge"')
     try:
         ann_file = find_annotation(knowledge.dataset.data_root, knowledge.dataset.ann_file)
+        content = read_annotations(ann_file)
         poses = acquire(knowledge, args.device)
-        content = as_annotations(read_annotations(ann_file), poses)
-    except (DatasetError, KnowledgeError, FileNotFoundError) as error:
+        images = sized(content['images'], images_of(DATASETS.build(knowledge.dataset)))
+        content = as_annotations(dict(content, images=images), poses)
+    except (DatasetError, KnowledgeError, CheckpointError) as error:
         sys.exit(f'acquire_knowledge: {error}')
     os.makedirs(osp.dirname(osp.abspath(knowledge.out)), exist_ok=True)
     dump(content, knowledge.out, file_format='json')

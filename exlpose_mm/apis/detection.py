@@ -33,6 +33,7 @@ __all__ = [
     'detect_people',
     'people_in',
     'as_annotations',
+    'sized',
 ]
 
 PERSON = 'person'
@@ -197,16 +198,17 @@ def as_annotations(
         )
         for i, d in enumerate(detections, start=1)
     ]
-    return dict(
-        images=[_sized(image, images or {}) for image in known['images']], annotations=people, categories=categories
-    )
+    return dict(images=sized(known['images'], images or {}), annotations=people, categories=categories)
 
 
-def _sized(image: dict, paths: dict[int, str]) -> dict:
-    if 'width' in image or image['id'] not in paths:
-        return image
-    width, height = image_size(paths[image['id']])
-    return dict(image, width=width, height=height)
+def sized(images: list[dict], paths: dict[int, str]) -> list[dict]:
+    """An annotation file's images with ``width`` and ``height``: where it says none, of the file of this id."""
+    return [
+        image
+        if 'width' in image or image['id'] not in paths
+        else dict(image, **dict(zip(('width', 'height'), image_size(paths[image['id']]))))
+        for image in images
+    ]
 
 
 def _people(detector: BaseDetector, image: np.ndarray, lighting: str, score_thr: float) -> list[tuple[list, float]]:

@@ -36,8 +36,7 @@ def load_model(
 
     Args:
         config (str, optional): Path. By default, with no checkpoint either, the shipped model's.
-        checkpoint (str, optional): Path, of which only tensors are read, or URL. What a URL names is unpickled
-            as usual in MMPose and may run code: take it from a source you trust.
+        checkpoint (str, optional): Path or URL; no code of it is run.
         device (str): Defaults to ``'cpu'``.
         lighting (str, optional): Of every image. By default ``TagLighting`` reads it from each.
 
@@ -58,9 +57,8 @@ def load_model(
     if lighting is not None:
         cfg.test_dataloader.dataset.pipeline = _forced(cfg, lighting)
     cfg.setdefault('train_dataloader', cfg.get('test_dataloader'))  # a deployed model has only that
-    model = init_model(cfg, checkpoint if '://' in checkpoint else None, device=device)
-    if '://' not in checkpoint:
-        load_fitting(model, checkpoint)
+    model = init_model(cfg, None, device=device)
+    load_fitting(model, checkpoint)
     return model
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from mmpose.evaluation.functional.nms import nearby_joints_nms
 from mmpose.registry import MODELS
 
 from exlpose_mm.engine.building import strip_init_cfg
+from exlpose_mm.engine.fitting import load_fitting
 from exlpose_mm.engine.variables import load_config
 
 
@@ -156,6 +157,7 @@ def acquire(knowledge: dict, device: str = 'cpu', progress: Callable[[], None] |
 
     Raises:
         KnowledgeError: If the main teacher has no centres.
+        CheckpointError: If weights cannot be read or are of another model.
     """
     rules = {name: dict(knowledge[name]) for name in ('main', 'complementary')}
     configs = {name: load_config(rule.pop('config')) for name, rule in rules.items()}
@@ -181,13 +183,16 @@ def find_people(
 
     Args:
         config (Config): The model's. Its test pipeline is used.
-        checkpoint (str): Its weights, a path or URL. It is unpickled as usual: take it from a source you trust.
+        checkpoint (str): Its weights, a path or URL.
         dataset (dict): Config of the data set, without a pipeline.
+
+    Raises:
+        CheckpointError: If the weights cannot be read or are of another model.
     """
     strip_init_cfg(config.model)
     with DefaultScope.overwrite_default_scope('mmpose'):
         model = MODELS.build(config.model).to(device).eval()
-        load_checkpoint(model, checkpoint, map_location='cpu')
+        load_fitting(model, checkpoint)
         loader = dict(config.test_dataloader, dataset=dict(dataset, pipeline=config.test_pipeline), batch_size=1)
         found = {}
         for batch in Runner.build_dataloader(loader):

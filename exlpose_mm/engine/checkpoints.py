@@ -122,9 +122,15 @@ def _download(address: str, path: Path) -> None:
 def load_weights(source: str | Path) -> StateDict:
     """The state dict of any checkpoint, whatever else is in it; see :class:`WeightsPickle`.
 
+    Args:
+        source (str | Path): Path, or URL of what MMEngine downloads once, which is read as any file that it loads.
+
     Raises:
         CheckpointError: If the file cannot be read or has no state dict. Names it.
     """
+    if '://' in str(source):
+        found = CheckpointLoader.load_checkpoint(str(source), map_location='cpu')
+        return found.get('state_dict', found)
     if str(source).endswith(SAFETENSORS):
         return read_safetensors(source)
     return read_checkpoint(source, pickle_module=WeightsPickle, weights_only=False)['state_dict']

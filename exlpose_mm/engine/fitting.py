@@ -48,7 +48,7 @@ def check_fits(model: nn.Module, state_dict: Mapping[str, Tensor], source: str, 
 
 
 def load_fitting(model: nn.Module, path: str) -> None:
-    """Load a checkpoint's weights into a model, without unpickling more than tensors.
+    """Load the weights of a checkpoint, a path or URL, into a model, without running code from it.
 
     Raises:
         CheckpointError: If it cannot be read or is of another model.

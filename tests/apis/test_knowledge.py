@@ -11,6 +11,7 @@ from conftest import STANDING, coco_file
 from mmengine.config import Config
 from mmpose.codecs import SPR
 from mmpose.registry import DATASETS, MODELS
+from test_reading import entries
 
 from exlpose_mm.apis.knowledge import (
     KnowledgeError,
@@ -23,6 +24,7 @@ from exlpose_mm.apis.knowledge import (
     whole_people,
 )
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
+from exlpose_mm.engine.checkpoints import CheckpointError
 
 CODEC = dict(type='SPR', input_size=(64, 64), heatmap_size=(16, 16), sigma=(1, 1), generate_keypoint_heatmaps=True)
 
@@ -122,7 +124,7 @@ def test_a_model_is_asked_about_every_image(exlpose_root, tmp_path, monkeypatch)
     monkeypatch.setenv('DATA_ROOT', str(exlpose_root))
     config = Config.fromfile('configs/bottomup/baseline-well_dekr_r18_1xb8-12e_demo-96x96.py')
     config.test_dataloader.update(num_workers=0, persistent_workers=False)
-    torch.save(MODELS.build(config.model).state_dict(), tmp_path / 'weights.pth')
+    torch.save(dict(state_dict=MODELS.build(config.model).state_dict()), tmp_path / 'weights.pth')
     dataset = dict(
         type='ExLPoseDataset',
         lighting='low_light',
@@ -135,6 +137,9 @@ def test_a_model_is_asked_about_every_image(exlpose_root, tmp_path, monkeypatch)
     found = find_people(config, str(tmp_path / 'weights.pth'), dataset)
     assert sorted(found) == [DATASETS.build(dataset).get_data_info(i)['img_id'] for i in range(4)]
     assert all(poses.joints.shape == (*poses.scores.shape, 2) for poses in found.values())
+    torch.save(dict(state_dict=torch.nn.Linear(1, 1).state_dict()), tmp_path / 'other.pth')
+    with pytest.raises(CheckpointError, match='other.pth is not of this model'):
+        find_people(config, str(tmp_path / 'other.pth'), dataset)
 
 
 AE = """
@@ -184,13 +189,20 @@ def test_the_tool_asks_both_teachers_and_writes_the_file(exlpose_root, tmp_path)
         facts[f'{name}_weights'] = files[name] + '.pth'
         Path(facts[name]).write_text(text, encoding='utf-8')
         torch.manual_seed(0)
-        torch.save(MODELS.build(Config.fromfile(facts[name]).model).state_dict(), facts[f'{name}_weights'])
+        weights = MODELS.build(Config.fromfile(facts[name]).model).state_dict()
+        torch.save(dict(state_dict=weights), facts[f'{name}_weights'])
     Path(files['student'] + '.py').write_text(STUDENT.format(**facts), encoding='utf-8')
+
+    # ExLPose's list of people, which does not say how large images are.
+    labels = exlpose_root / 'Annotations' / 'ExLPose_train_LL.json'
+    content = json.loads(labels.read_text(encoding='utf-8'))
+    labels.write_text(json.dumps(entries(content)), encoding='utf-8')
 
     main([files['student'] + '.py', '--device', 'cpu'])
     content = json.loads(Path(facts['out']).read_text(encoding='utf-8'))
     dataset = ExLPoseDataset('low_light', facts['out'], data_root=str(exlpose_root), data_mode='bottomup')
     assert len(content['images']) == 4 and len(dataset) >= 1
+    assert {(image['width'], image['height']) for image in content['images']} == {(128, 96)}
 
     with pytest.raises(SystemExit, match='is of no student'):
         main([facts['main']])

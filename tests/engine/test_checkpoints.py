@@ -14,7 +14,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from torch import nn
 
-from exlpose_mm.engine.checkpoints import CheckpointError
+from exlpose_mm.engine.checkpoints import CheckpointError, load_weights
 
 
 class Code:
@@ -146,6 +146,7 @@ def test_downloads_are_kept(of_a_run, tmp_path, monkeypatch):
     for _ in range(2):
         found = CheckpointLoader.load_checkpoint('https://example.com/zoo/x.pth?key=1', map_location='cpu')
         assert torch.equal(found['state_dict']['weight'], torch.ones(2))
+    assert torch.equal(load_weights('https://example.com/zoo/x.pth?key=1')['weight'], torch.ones(2))
     assert urls == ['https://example.com/zoo/x.pth?key=1']
     assert (tmp_path / 'hub' / 'hub' / 'checkpoints' / 'x.pth').is_file()
 
