@@ -37,6 +37,7 @@ model = dict(
     detector='RTMDet',
     backbone=dict(_delete_=True, type='mmpose.MobileNetV2', out_indices=(2, 4, 6), **_base_.lsbn),
     neck=dict(in_channels=[32, 96, 320]),
+    test_cfg=dict(nms=dict(iou_threshold=0.5)),
 )
 
 data_root = _base_.coco_root

@@ -1,5 +1,6 @@
 """The model that the package carries, as whoever has none meets it."""
 
+import json
 import os
 import runpy
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from mmdet.evaluation import bbox_overlaps
 from mmengine.config import Config
 from mmengine.infer import BaseInferencer
 from mmpose.apis import MMPoseInferencer, inference_topdown, init_model
@@ -16,10 +18,12 @@ from mmpose.apis.inferencers import get_model_aliases
 
 from exlpose_mm import ExLPoseDataset
 from exlpose_mm.apis.deployment import deploy
+from exlpose_mm.apis.detection import load_detector, people_in
 from exlpose_mm.apis.inference import find_poses, load_model
 from exlpose_mm.datasets.transforms.darkening import SimulateLowLight
+from exlpose_mm.engine.building import build_model
 from exlpose_mm.engine.checkpoints import read_safetensors
-from exlpose_mm.engine.zoo import CONFIG, NAME, WEIGHTS, ZOO, models_of_metafile
+from exlpose_mm.engine.zoo import CONFIG, DETECTOR_CONFIG, DETECTOR_WEIGHTS, PACKAGES, WEIGHTS, ZOO, models_of_metafile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,21 +40,23 @@ def picture(tmp_path):
     return str(path)
 
 
+@pytest.mark.parametrize('name', PACKAGES)
 class TestFile:
-    def test_is_small_enough_to_be_carried(self):
-        assert 1e6 < os.path.getsize(WEIGHTS) <= 16e6
+    def test_is_small_enough_to_be_carried(self, name):
+        assert 1e6 < os.path.getsize(ZOO / f'{name}.safetensors') <= 16e6
 
-    def test_is_of_its_config(self):
-        built, found = init_model(CONFIG, None, device='cpu').state_dict(), read_safetensors(WEIGHTS)
+    def test_is_of_its_config(self, name):
+        config, found = Config.fromfile(ZOO / f'{name}.py'), read_safetensors(ZOO / f'{name}.safetensors')
+        built = build_model(config.model, config.default_scope).state_dict()
         assert {name: value.shape for name, value in built.items()} == {k: v.shape for k, v in found.items()}
 
-    def test_config_needs_no_other(self):
-        text = str(Config.fromfile(CONFIG).to_dict())
+    def test_config_needs_no_other(self, name):
+        text = str(Config.fromfile(ZOO / f'{name}.py').to_dict())
         assert [word for word in ('_base_', 'data_root', 'init_cfg', 'checkpoint', os.sep) if word in text] == []
 
-    def test_card_says_what_the_weights_may_be_used_for(self):
+    def test_card_says_what_the_weights_may_be_used_for(self, name):
         card = (ZOO / 'README.md').read_text(encoding='utf-8')
-        assert 'research only' in card and 'CVPR 2011' in card and f'exlpose_mm/zoo/{NAME}' in card
+        assert 'research only' in card and 'CVPR 2011' in card and f'exlpose_mm/zoo/{name}\n' in card
 
 
 class TestName:
@@ -69,12 +75,12 @@ class TestName:
 
     def test_stands_beside_those_of_mmpose(self):
         assert 'human' in get_model_aliases('mmpose')
-        assert BaseInferencer.list_models('mmpose', '^exlpose$') == ['exlpose']
+        assert BaseInferencer.list_models('mmpose', '^exlpose') == ['exlpose']
 
-    def test_is_no_detector(self):
+    def test_of_the_detector_stands_beside_those_of_mmdetection(self):
         folder = BaseInferencer._get_repo_or_mim_dir('mmdet')
         names = [entry['Name'] for entry in models_of_metafile(folder)]
-        assert len(names) > 100 and NAME not in names
+        assert len(names) > 100 and [name for name in names if 'exlpose' in name] == ['exlpose-people']
 
     def test_is_known_to_a_fresh_interpreter(self):
         code = 'import exlpose_mm\nfrom mmpose.apis import Pose2DInferencer\nPose2DInferencer("exlpose", device="cpu")'
@@ -111,9 +117,12 @@ EXLPOSE_HEIGHT = 349
 """Pixels that people are tall in ExLPose's frames: so many share the light of one."""
 
 
-@pytest.mark.parametrize('level, most', [(None, 0.11), ('exlpose-normal', 0.15)])
-def test_it_sees_people(model, data_dir, level, most):
-    """Of 502 in photographs that it was not trained on, every twentieth: joints' distances as a share of the box."""
+def photographs(data_dir, level):
+    """Every twentieth of 502 photographs that the models were not trained on, in this darkness, and the person in it.
+
+    Yields:
+        tuple: The frame; the person's box, x1 y1 x2 y2, joints and their visibility in it.
+    """
     root = data_dir / 'lspet14'
     people = ExLPoseDataset(
         'well_lit',
@@ -122,13 +131,52 @@ def test_it_sees_people(model, data_dir, level, most):
         data_prefix=dict(img=str(root / 'images')),
         test_mode=True,
     )
-    errors = []
     for person in (people[i] for i in range(0, len(people), 20)):
         frame, zoom = cv2.imread(person['img_path']), EXLPOSE_HEIGHT / np.ptp(person['bbox'][0, 1::2])
         frame = cv2.resize(frame, None, fx=zoom, fy=zoom)
         if level:
             frame = SimulateLowLight(level, paired=False, seed=0)(dict(img=frame, img_id=person['img_id']))['img']
-        found = find_poses(model, frame, zoom * person['bbox']).pred_instances
-        distances = np.linalg.norm(found.keypoints[0] / zoom - person['keypoints'][0], axis=1)
-        errors.append(distances[person['keypoints_visible'][0] > 0].mean() / np.ptp(person['bbox'][0, 1::2]))
+        yield frame, zoom * person['bbox'][0], zoom * person['keypoints'][0], person['keypoints_visible'][0] > 0
+
+
+@pytest.mark.parametrize('level, most', [(None, 0.11), ('exlpose-normal', 0.15)])
+def test_it_sees_people(model, data_dir, level, most):
+    """Joints' distances as a share of the box."""
+    errors = []
+    for frame, box, joints, visible in photographs(data_dir, level):
+        found = find_poses(model, frame, box[None]).pred_instances
+        distances = np.linalg.norm(found.keypoints[0] - joints, axis=1)
+        errors.append(distances[visible].mean() / np.ptp(box[1::2]))
     assert np.median(errors) < most
+
+
+@pytest.fixture(scope='module')
+def detector():
+    return load_detector(DETECTOR_CONFIG, DETECTOR_WEIGHTS)
+
+
+def meets(boxes, box):
+    """Whether one of the boxes overlaps this one by an intersection over union of more than a half."""
+    return bbox_overlaps(boxes, box[None]).max(initial=0) > 0.5
+
+
+@pytest.mark.parametrize('level, least', [(None, 0.8), ('exlpose-normal', 0.6)])
+def test_the_detector_finds_them(detector, data_dir, level, least):
+    found = [meets(people_in(detector, frame), box) for frame, box, *_ in photographs(data_dir, level)]
+    assert np.mean(found) > least
+
+
+def test_a_dark_picture_of_several_people(data_dir, tmp_path):
+    """Three photographs side by side; by the tool, with nothing but the picture, and by MMPose's inferencer."""
+    shots = [shot for _, shot in zip(range(3), photographs(data_dir, 'exlpose-normal'))]
+    height = max(frame.shape[0] for frame, *_ in shots)
+    frames = [np.pad(frame, ((0, height - len(frame)), (0, 0), (0, 0))) for frame, *_ in shots]
+    cv2.imwrite(str(tmp_path / 'night.png'), np.hstack(frames))
+    TestDemo().demo(tmp_path / 'night.png', '--out', tmp_path / 'out')
+    content = json.loads((tmp_path / 'out' / 'predictions.json').read_text(encoding='utf-8'))
+    boxes = np.float32([person['bbox'] for person in content['annotations']])
+    boxes[:, 2:] += boxes[:, :2]
+    starts = np.cumsum([0, *(frame.shape[1] for frame in frames)])
+    assert sum(meets(boxes, box + [x, 0, x, 0]) for x, (_, box, *_) in zip(starts, shots)) >= 2
+    people = next(MMPoseInferencer('exlpose', device='cpu')(str(tmp_path / 'night.png')))['predictions'][0]
+    assert len(people) >= 2

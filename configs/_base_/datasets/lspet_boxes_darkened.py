@@ -31,7 +31,8 @@ mosaic_train_dataloader = dict(
 
 lspet_file = 'annotations/lspet14_val.json'
 lspet_test = dict(ann_file=lspet_file, data_prefix=dict(img='images/'), test_mode=True, **_base_.coco_people)
-fit = dict(type='Resize', scale=(416, 416), keep_ratio=True)
+# Where it shrinks a dark picture, all photons count.
+fit = dict(type='Resize', scale=(320, 320), keep_ratio=True, interpolation='area')
 rows_val_dataloader = dict(
     batch_size=8,
     dataset=dict(
