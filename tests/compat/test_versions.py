@@ -28,9 +28,9 @@ BLOCK = 'import sys; sys.modules.update(dict.fromkeys(%r))\n'
 
 
 def test_nothing_is_imported_that_training_does_not_need():
-    """All modules of the package, and the tools but one (MMPose itself imports Unix' ``resource``)."""
+    """All modules of the package, of which the configs in ``zoo`` are none."""
     paths = [path.relative_to(ROOT).with_suffix('') for path in (ROOT / 'exlpose_mm').rglob('[a-z]*.py')]
-    modules = ['.'.join(path.parts) for path in paths if path.name != 'mmcv_ext']
+    modules = ['.'.join(path.parts) for path in paths if path.name != 'mmcv_ext' and 'zoo' not in path.parent.parts]
     done = run(
         BLOCK % ['lmdb', 'jinja2', 'onnx', 'onnxruntime', 'psutil', 'mim', 'pytest'] + f'import {", ".join(modules)}'
     )

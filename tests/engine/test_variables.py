@@ -111,7 +111,7 @@ class TestDataRoot:
 class TestPretrained:
     @pytest.mark.parametrize('name', NAMES)
     def test_of_every_shipped_config(self, name):
-        unpretrained = ('dual-teacher-unpaired', DEMO.stem, 'exlpose_rtmdet-small')
+        unpretrained = ('dual-teacher-unpaired', DEMO.stem, 'exlpose_rtmdet-small', 'exlpose_rtmdet-mobilenetv2')
         if Path(name).name.startswith(unpretrained) or '_rtmo-' in name or '_dekr_r18_' in name:
             with pytest.raises(ConfigError, match='there are none'):
                 load_config(ROOT / 'configs' / name, pretrained='/weights/b.pth')
