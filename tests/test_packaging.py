@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from exlpose_mm.engine.zoo import PACKAGES
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -23,8 +25,9 @@ def names(wheel):
     return set(zipfile.ZipFile(wheel).namelist())
 
 
-def test_it_has_the_shipped_model_and_its_card(names):
-    assert {f'exlpose_mm/zoo/{name}' for name in ('exlpose.py', 'exlpose.safetensors', 'README.md')} <= names
+def test_it_has_the_shipped_models_and_their_card(names):
+    files = [f'{name}{suffix}' for name in PACKAGES for suffix in ('.py', '.safetensors')]
+    assert {f'exlpose_mm/zoo/{file}' for file in (*files, 'README.md')} <= names
 
 
 def test_it_has_every_config_and_every_tool_of_users(names):
