@@ -1,7 +1,9 @@
 """What the tests share: a tiny paired data set, and the way to the real one."""
 
+import ctypes
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -79,6 +81,15 @@ def pytest_collection_modifyitems(items) -> None:
     for item in items:
         if item.path.stem.removeprefix('test_') in STACK:
             item.add_marker('stack')
+
+
+@pytest.fixture(autouse=True)
+def trimmed_heap() -> Iterator[None]:
+    """What a test has freed goes back to the system: KeepHeapHook would have the process keep it."""
+    yield
+    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None
+    if trim:
+        trim(0)
 
 
 @pytest.fixture(autouse=True, scope='module')
