@@ -18,6 +18,7 @@ from exlpose_mm.joints import JOINTS
 register_all_modules()
 torch.set_num_threads(1)
 
+TRIM = getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None
 HEIGHT, WIDTH = 96, 128
 # Gain of the bright name (dB) by level: two test images for each.
 TEST_GAINS = {'LL-N': (4.50, 10.52), 'LL-H': (16.54, 22.56), 'LL-E': (26.08, 38.10)}
@@ -87,9 +88,8 @@ def pytest_collection_modifyitems(items) -> None:
 def trimmed_heap() -> Iterator[None]:
     """What a test has freed goes back to the system: KeepHeapHook would have the process keep it."""
     yield
-    trim = getattr(ctypes.CDLL(None), 'malloc_trim', None) if os.name == 'posix' else None
-    if trim:
-        trim(0)
+    if TRIM:
+        TRIM(0)
 
 
 @pytest.fixture(autouse=True, scope='module')

@@ -16,6 +16,7 @@ from mmpose.registry import DATASETS, TRANSFORMS
 from exlpose_mm.apis.detection import detect_people, images_of
 from exlpose_mm.datasets.exlpose import ExLPoseDataset
 from exlpose_mm.datasets.transforms.darkening import Darken
+from exlpose_mm.engine.building import whole_members
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.evaluation.results import Results
 from exlpose_mm.splits import ROW_OF_LEVEL
@@ -71,7 +72,7 @@ def sets_of(config: Config) -> list[WholeImages]:
         raise EndToEndError(f'{config.filename} tests by {metric}: give it one LightingCocoMetric, which knows splits')
     sets = []
     with DefaultScope.overwrite_default_scope('mmpose'):
-        for member in _members(config):
+        for member in whole_members(config.test_dataloader.dataset.to_dict()):
             kind = DATASETS.get(member['type'])
             if kind is None or not issubclass(kind, ExLPoseDataset):
                 raise EndToEndError(
@@ -83,7 +84,7 @@ def sets_of(config: Config) -> list[WholeImages]:
 
 
 def _darkening(member: dict, config: Config) -> Darken | None:
-    steps = [TRANSFORMS.build(step) for step in member.get('pipeline', ()) if _darkens(step)]
+    steps = [TRANSFORMS.build(step) for step in member['pipeline'] if _darkens(step)]
     for step in steps:
         if not step.recipe().startswith('{'):
             raise EndToEndError(

@@ -50,6 +50,15 @@ def build_dataset(config: Config, **pack: Any) -> BaseDataset:
         return DATASETS.build(dataset)
 
 
+def whole_members(dataset: dict) -> list[dict]:
+    """Configs of the members of a ``CombinedDataset``'s config, or of any other alone, each with its whole pipeline."""
+    following = dataset.get('pipeline', []) if 'datasets' in dataset else []
+    return [
+        dict(member, pipeline=[*member.get('pipeline', []), *following])
+        for member in dataset.get('datasets', [dataset])
+    ]
+
+
 def build_uncached(config: Config, part: str = 'train') -> list:
     """The data sets of one of the config's loaders, each with its whole pipeline, without a crop cache.
 
@@ -57,12 +66,7 @@ def build_uncached(config: Config, part: str = 'train') -> list:
         config (Config): Is not changed.
         part (str): ``'train'``, ``'val'`` or ``'test'``; members of a ``CombinedDataset`` come one by one.
     """
-    dataset = config[f'{part}_dataloader'].dataset.to_dict()
-    following = dataset.get('pipeline', []) if 'datasets' in dataset else []
-    members = [
-        dict(member, pipeline=[*member.get('pipeline', []), *following])
-        for member in dataset.get('datasets', [dataset])
-    ]
+    members = whole_members(config[f'{part}_dataloader'].dataset.to_dict())
     with DefaultScope.overwrite_default_scope('mmpose'):
         return [
             DATASETS.build({key: value for key, value in member.items() if key != 'crop_cache'}) for member in members

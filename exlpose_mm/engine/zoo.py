@@ -14,8 +14,15 @@ ZOO = Path(__file__).parents[1] / 'zoo'
 NAME, DETECTOR = 'exlpose', 'exlpose-people'
 PACKAGES = {NAME: 'mmpose', DETECTOR: 'mmdet'}
 """Whose inferencers know which name."""
-CONFIG, WEIGHTS = (str(ZOO / f'{NAME}{suffix}') for suffix in ('.py', '.safetensors'))
-DETECTOR_CONFIG, DETECTOR_WEIGHTS = (str(ZOO / f'{DETECTOR}{suffix}') for suffix in ('.py', '.safetensors'))
+
+
+def files_of(name: str) -> tuple[str, str]:
+    """The config and the weights of a shipped model."""
+    return str(ZOO / f'{name}.py'), str(ZOO / f'{name}.safetensors')
+
+
+CONFIG, WEIGHTS = files_of(NAME)
+DETECTOR_CONFIG, DETECTOR_WEIGHTS = files_of(DETECTOR)
 
 _models_of_metafile = BaseInferencer._get_models_from_metafile
 
@@ -29,7 +36,8 @@ def models_of_metafile(folder: str) -> Iterator[dict]:
     yield from _models_of_metafile(folder)
     for name, package in PACKAGES.items():
         if folder == BaseInferencer._get_repo_or_mim_dir(package):
-            yield dict(Name=name, Config=str(ZOO / f'{name}.py'), Weights=str(ZOO / f'{name}.safetensors'))
+            config, weights = files_of(name)
+            yield dict(Name=name, Config=config, Weights=weights)
 
 
 BaseInferencer._get_models_from_metafile = staticmethod(models_of_metafile)

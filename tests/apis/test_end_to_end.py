@@ -110,6 +110,10 @@ def test_darkness_that_is_drawn_anew_is_refused(exlpose_root, step):
     config.test_dataloader.dataset.datasets[1].pipeline[1] = dict(step, paired=False)
     with pytest.raises(EndToEndError, match=f'tests images that {step["type"]} darkens anew each time'):
         sets_of(config)
+    config = load_config(str(ROOT / DARKENED), data_root=str(exlpose_root))
+    config.test_dataloader.dataset.pipeline.insert(1, dict(step, paired=False))  # of all members alike
+    with pytest.raises(EndToEndError, match=f'tests images that {step["type"]} darkens anew each time'):
+        sets_of(config)
 
 
 def test_other_data_and_metrics_are_refused(config):
