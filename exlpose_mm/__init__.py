@@ -53,7 +53,7 @@ from exlpose_mm.models.heads.ae import AEHead
 from exlpose_mm.models.heads.cpn import CPNHead
 from exlpose_mm.models.heads.dekr import MultiScaleDEKRHead
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
-from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss
+from exlpose_mm.models.losses import FeatureLoss, GramLoss, HeatmapCrossEntropyLoss
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 from exlpose_mm.visualization import LightingVisualizer
 
@@ -81,6 +81,7 @@ __all__ = [
     'ExLPoseDataset',
     'ExLPoseOCNDataset',
     'ExLPosePeopleDataset',
+    'FeatureLoss',
     'FiniteLossHook',
     'FloatHeadHook',
     'GammaDarken',

@@ -73,7 +73,8 @@ class DEKROutput:
 class AssociativeEmbeddingOutput:
     """An :class:`~mmpose.models.AssociativeEmbeddingHead`'s maps of joints.
 
-    Its tags tell people of one image apart and say nothing by themselves: labels teach them.
+    Its tags tell people of one image apart, and only among the tags of the same pass: those of two teachers do not
+    mix. Labels teach them.
 
     Args:
         head (AssociativeEmbeddingHead): Its joints and its loss's weight are taken.

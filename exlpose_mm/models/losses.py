@@ -1,4 +1,4 @@
-"""The style loss between lightings, and a heatmap loss that learns in few epochs."""
+"""What a well-lit image teaches, style or features; and a heatmap loss that learns in few epochs."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -78,28 +78,21 @@ class StyleDistance(torch.autograd.Function):
         return torch.baddbmm(p @ (scale * qa), q, scale * pa), None
 
 
-@MODELS.register_module()
-class GramLoss(nn.Module):
-    r"""Distance between the neural styles of two lightings (LUPI, paper section 4).
+class TapLoss(nn.Module):
+    """Distance between what two lightings left in L tapped layers; a subclass says of one layer.
 
-    For L layers with features F of shape (B, C, H, W) and G = F F^T per sample:
-
-    .. math:: \frac{w}{L} \sum_l \frac{1}{B} \sum_b
-              \frac{\mathrm{mean}_{C \times C} (G^{wl}_{lb} - G^{ll}_{lb})^2}{(H_l W_l)^2}
-
-    The well-lit side is the teacher and gets no gradient. Computed in float32, finite for
-    features between -1e8 and 1e8; see :class:`StyleDistance`.
-
-    Deviation from the official code: that *sums* over the samples of the batch, so its
-    weight grows with the batch size. This loss takes the *mean*. The official weight is
-    1e-4 on (batch sum, mean over five layers) / 4, so the same value here is
-    ``1e-4 * B / 4``: 8e-4 at the paper's batch of 32 pairs.
+    The well-lit side is the teacher and gets no gradient. Computed in float32.
 
     Args:
-        loss_weight (float): w. Defaults to 8e-4.
+        loss_weight (float): Of the mean over the layers.
+
+    Attributes:
+        name (str): The loss is logged as ``loss_<name>``, and ``<name>.<layer>`` is each layer's.
     """
 
-    def __init__(self, loss_weight: float = 8e-4) -> None:
+    name: str
+
+    def __init__(self, loss_weight: float) -> None:
         super().__init__()
         self.loss_weight = loss_weight
 
@@ -119,15 +112,77 @@ class GramLoss(nn.Module):
         if len(low_light) != len(well_lit):
             raise ValueError(f'{len(low_light)} low-light layers against {len(well_lit)} well-lit ones')
         scale = self.loss_weight / max(len(low_light), 1)
-        return [scale * self._distance(low, well) for low, well in zip(low_light, well_lit)]
+        return [scale * self._compare(low, well) for low, well in zip(low_light, well_lit)]
 
-    @staticmethod
-    def _distance(low: Tensor, well: Tensor) -> Tensor:
+    def _compare(self, low: Tensor, well: Tensor) -> Tensor:
         if low.shape != well.shape:
             raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, well lit {tuple(well.shape)}')
         with without_autocast(low.device.type):
-            # float32: conv1's Gram matrix exceeds the range of float16.
-            return StyleDistance.apply(low.float().flatten(2), well.detach().float().flatten(2))
+            # conv1's Gram matrix exceeds the range of float16.
+            return self.distance(low.float(), well.detach().float())
+
+    def distance(self, low: Tensor, well: Tensor) -> Tensor:
+        """A scalar of two (B, C, H, W) in float32, before weights."""
+        raise NotImplementedError
+
+
+@MODELS.register_module()
+class GramLoss(TapLoss):
+    r"""Distance between the neural styles of two lightings (LUPI, paper section 4).
+
+    For L layers with features F of shape (B, C, H, W) and G = F F^T per sample:
+
+    .. math:: \frac{w}{L} \sum_l \frac{1}{B} \sum_b
+              \frac{\mathrm{mean}_{C \times C} (G^{wl}_{lb} - G^{ll}_{lb})^2}{(H_l W_l)^2}
+
+    The well-lit side is the teacher and gets no gradient. Computed in float32, finite for
+    features between -1e8 and 1e8; see :class:`StyleDistance`.
+
+    Deviation from the official code: that *sums* over the samples of the batch, so its
+    weight grows with the batch size. This loss takes the *mean*. The official weight is
+    1e-4 on (batch sum, mean over five layers) / 4, so the same value here is
+    ``1e-4 * B / 4``: 8e-4 at the paper's batch of 32 pairs.
+
+    Args:
+        loss_weight (float): w. Defaults to 8e-4.
+    """
+
+    name = 'gram'
+
+    def __init__(self, loss_weight: float = 8e-4) -> None:
+        super().__init__(loss_weight)
+
+    def distance(self, low: Tensor, well: Tensor) -> Tensor:
+        """As in the formula, of one layer."""
+        return StyleDistance.apply(low.flatten(2), well.flatten(2))
+
+
+@MODELS.register_module()
+class FeatureLoss(TapLoss):
+    r"""Distance between the features of two lightings, position by position.
+
+    The paper's style says which channels respond together, not where. A pair shows one scene to the pixel, and so the
+    well-lit image also says what a dark one should evoke at each position: with features F of L layers,
+
+    .. math:: \frac{w}{L} \sum_l \frac{\mathrm{mean} (F^{wl}_l - F^{ll}_l)^2}{\mathrm{mean} (F^{wl}_l)^2}
+
+    over batch, channels and positions. 1 is what features of zeros have, at any layer of any network: the shared
+    weights cannot lower it by growing or shrinking, and late layers are compared as well as early ones. Not of the
+    paper. ``docs/results.md`` says what it gains and at which weight.
+
+    Args:
+        loss_weight (float): w. Defaults to 1.
+    """
+
+    name = 'feature'
+
+    def __init__(self, loss_weight: float = 1.0) -> None:
+        super().__init__(loss_weight)
+
+    def distance(self, low: Tensor, well: Tensor) -> Tensor:
+        """As in the formula, of one layer."""
+        power = well.square().mean().clamp(min=torch.finfo(well.dtype).tiny)
+        return (low - well).square().mean() / power
 
 
 @MODELS.register_module()

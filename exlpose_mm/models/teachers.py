@@ -25,7 +25,7 @@ class WellLitTeacher(nn.Module):
             ``backbone.named_modules()``. The paper's are ``conv1`` (before its batch norm)
             and ``layer1`` to ``layer4`` of a ResNet. Defaults to those of the backbone's family, see
             :mod:`exlpose_mm.models.defaults`.
-        loss (dict, optional): Config of a loss that takes two lists of features. Defaults to
+        loss (dict, optional): Config of a :class:`~exlpose_mm.models.losses.TapLoss`. Defaults to
             :class:`~exlpose_mm.models.losses.GramLoss` with a weight by backbone and head.
 
     Raises:
@@ -55,8 +55,8 @@ class WellLitTeacher(nn.Module):
             taps (dict): Lighting to layer name to features (B, C, H, W).
 
         Returns:
-            dict: ``loss_gram``, a list of one scalar per layer, and for the log each of them as
-            ``gram.<layer>``.
+            dict: ``loss_gram`` (or by another name of the loss), a list of one scalar per layer, and for the log
+            each of them as ``gram.<layer>``.
 
         Raises:
             ValueError: If a tapped layer did not run, or its features differ in shape.
@@ -64,7 +64,8 @@ class WellLitTeacher(nn.Module):
         self._check(taps)
         names = list(taps['low_light'])
         losses = self.loss_module([taps['low_light'][n] for n in names], [taps['well_lit'][n] for n in names])
-        return dict(loss_gram=losses, **{f'gram.{name}': loss.detach() for name, loss in zip(names, losses)})
+        of = getattr(self.loss_module, 'name', type(self.loss_module).__name__)
+        return {f'loss_{of}': losses, **{f'{of}.{name}': loss.detach() for name, loss in zip(names, losses)}}
 
     def _check(self, taps: dict[str, dict[str, Tensor]]) -> None:
         low_light, well_lit = ({name: tuple(x.shape) for name, x in taps[lit].items()} for lit in LIGHTINGS)

@@ -14,7 +14,7 @@ from torch import nn
 from exlpose_mm import LIGHTINGS, CPNHead, lighting
 from exlpose_mm.datasets.collate import stack_views
 from exlpose_mm.lighting import lsbn_layers
-from exlpose_mm.models.passes import extract_each
+from exlpose_mm.models.passes import extract, extract_each
 from exlpose_mm.views import rows_by_lighting
 
 CODEC = dict(type='SoftmaxHeatmap', input_size=(64, 64), heatmap_size=(16, 16), sigma=1.5)
@@ -192,6 +192,18 @@ class TestTraining:
         layer = model.backbone.layer1[0].bn1
         assert layer.bns[0].weight.grad.abs().sum() > 0
         assert layer.bns[1].weight.grad is None
+
+    def test_features_in_place_of_style(self):
+        teacher = dict(taps=TAPS, loss=dict(type='FeatureLoss', loss_weight=2.0))
+        model = build(head={**model_cfg()['head'], 'well_lit_teacher': teacher})
+        data = model.data_preprocessor(pairs(), True)
+        losses = model(**data, mode='loss')
+        assert 'loss_gram' not in losses
+        assert [losses[f'feature.{name}'] for name in TAPS] == losses['loss_feature']
+        _, taps = extract(copy.deepcopy(model), data['inputs'], TAPS)
+        low_light, well_lit = (taps[name]['layer4'] for name in LIGHTINGS)
+        want = 2 / 3 * (low_light - well_lit).square().sum() / well_lit.square().sum()
+        torch.testing.assert_close(losses['loss_feature'][2], want)
 
     def test_without_a_teacher(self):
         model = build(head={**model_cfg()['head'], 'well_lit_teacher': None})

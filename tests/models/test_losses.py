@@ -1,4 +1,4 @@
-"""GramLoss against per-sample loops that spell the official formula out."""
+"""Losses between lightings against loops that spell their formulas out."""
 
 from unittest import mock
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from exlpose_mm.models.losses import GramLoss, HeatmapCrossEntropyLoss, StyleDistance
+from exlpose_mm.models.losses import FeatureLoss, GramLoss, HeatmapCrossEntropyLoss, StyleDistance
 
 # The last has fewer positions than a quarter of its channels, the one before has more.
 SHAPES = [(4, 8, 6), (16, 4, 3), (12, 2, 2), (32, 2, 2)]
@@ -58,9 +58,10 @@ def test_default_weight_is_the_official_one_at_batch_32():
     assert GramLoss().loss_weight == pytest.approx(1e-4 * 32 / 4)
 
 
-def test_the_teacher_gets_no_gradient():
+@pytest.mark.parametrize('loss', [GramLoss(), FeatureLoss()])
+def test_the_teacher_gets_no_gradient(loss):
     low, well = ([f.requires_grad_() for f in features()] for _ in range(2))
-    sum(GramLoss()([2 * f for f in low], well)).backward()
+    sum(loss([2 * f for f in low], well)).backward()
     assert all(f.grad is None for f in well)
     assert all(f.grad.abs().sum() > 0 for f in low)
 
@@ -72,10 +73,11 @@ def test_zero_for_equal_styles_wherever_they_stand():
     assert sum(GramLoss(1.0)(shuffled, [1.1 * f for f in low])) > 1e-3
 
 
-def test_the_batch_size_does_not_change_it():
+@pytest.mark.parametrize('loss', [GramLoss(), FeatureLoss()])
+def test_the_batch_size_does_not_change_it(loss):
     low, well = features(1), [2 * f for f in features(1)]
     repeat = [[f.repeat(5, 1, 1, 1) for f in side] for side in (low, well)]
-    torch.testing.assert_close(sum(GramLoss()(*repeat)), sum(GramLoss()(low, well)))
+    torch.testing.assert_close(sum(loss(*repeat)), sum(loss(low, well)))
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
@@ -88,11 +90,12 @@ def test_half_precision_features_do_not_overflow(dtype):
     torch.testing.assert_close(loss, torch.tensor((200.0**2 - 100.0**2) ** 2))
 
 
-def test_shapes_that_differ():
+@pytest.mark.parametrize('loss', [GramLoss(), FeatureLoss()])
+def test_shapes_that_differ(loss):
     with pytest.raises(ValueError, match=r'\(3, 4, 8, 6\).*\(3, 4, 8, 5\)'):
-        GramLoss()(features()[:1], [features()[0][..., :5]])
+        loss(features()[:1], [features()[0][..., :5]])
     with pytest.raises(ValueError, match='4 low-light layers against 2'):
-        GramLoss()(features(), features()[:2])
+        loss(features(), features()[:2])
 
 
 @pytest.mark.parametrize('shape', [(3, 5, 7), (3, 9, 2)])
@@ -151,6 +154,49 @@ def test_products_of_positions_in_float32(alike):
         spread = ((student - teacher) @ (student + teacher).mT / 8).square().mean().item()
         assert value.item() == pytest.approx(want.item(), rel=1e-5, abs=1e-6 * spread)
         torch.testing.assert_close(grad, want_grad, rtol=0, atol=max(1e-4, 1e-5 / alike) * want_grad.abs().max().item())
+
+
+class TestFeatureLoss:
+    def test_equals_its_formula_in_value_and_gradient(self):
+        well = features()
+        low = [f.flip(0).mul(1.3).requires_grad_() for f in features()]
+        want = 0.0
+        for mine, theirs in zip(low, well):
+            differences = [(a - b) ** 2 for a, b in zip(mine.flatten(), theirs.flatten())]
+            powers = [b**2 for b in theirs.flatten()]
+            want = want + 0.7 / len(low) * sum(differences) / sum(powers)
+        got = sum(FeatureLoss(loss_weight=0.7)(low, well))
+        torch.testing.assert_close(got, want)
+        for mine, wanted in zip(torch.autograd.grad(got, low), torch.autograd.grad(want, low)):
+            torch.testing.assert_close(mine, wanted)
+
+    def test_tells_positions_apart_where_styles_are_alike(self):
+        well = features()
+        turned = [f.flatten(2).flip(-1).view_as(f) for f in well]
+        assert sum(GramLoss(1.0)(turned, well)) < 1e-9 and sum(FeatureLoss()(turned, well)) > 1
+        assert sum(FeatureLoss()(well, well)) == 0
+
+    @pytest.mark.parametrize('scale', [1e-6, 1e6])
+    def test_the_scale_of_features_does_not_change_it(self, scale):
+        low, well = features(3), [f.roll(1, 1) for f in features(3)]
+        scaled = [[scale * f for f in side] for side in (low, well)]
+        torch.testing.assert_close(sum(FeatureLoss()(*scaled)), sum(FeatureLoss()(low, well)))
+
+    def test_features_of_zeros(self):
+        well = features()
+        nothing = [torch.zeros_like(f).requires_grad_() for f in well]
+        loss = sum(FeatureLoss()(nothing, well))
+        torch.testing.assert_close(loss, torch.tensor(1.0))
+        sum(FeatureLoss()(nothing, [f.detach() for f in nothing])).backward()
+        assert all(f.grad.isfinite().all() for f in nothing)
+
+    @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+    def test_half_precision_features_do_not_overflow(self, dtype):
+        low, well = (torch.full((1, 8, 64, 48), value, dtype=dtype) for value in (600.0, 400.0))
+        with torch.autocast('cpu', torch.bfloat16):
+            (loss,) = FeatureLoss()([low], [well])
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, (low[0, 0, 0, 0].float() / well[0, 0, 0, 0].float() - 1) ** 2)
 
 
 class TestHeatmapCrossEntropyLoss:

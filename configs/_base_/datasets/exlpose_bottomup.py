@@ -50,6 +50,7 @@ augment = [normalise, affine, flip]
 dekr_pipeline = [load_pair, *augment, dekr_target, mask, pack]
 dekr_teacher_pipeline = [load_pair, add_momentum_view, darken_people, *augment, dekr_target, mask, pack]
 ae_pipeline = [load_pair, *augment, ae_target, mask, pack]
+ae_teacher_pipeline = [load_pair, add_momentum_view, darken_people, *augment, ae_target, mask, pack]
 test_pipeline = [load, tag, normalise, resize, pack]
 
 train_dataloader = dict(

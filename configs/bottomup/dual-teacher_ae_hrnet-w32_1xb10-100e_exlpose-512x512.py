@@ -1,0 +1,15 @@
+# ExLPose's method on associative embedding and a momentum teacher, which sees more of people's light than the student.
+_base_ = ['baseline-all_ae_hrnet-w32_1xb10-100e_exlpose-512x512.py']
+
+model = dict(
+    **_base_.lighting_specific,
+    head=dict(
+        _delete_=True,
+        type='DualTeacherHead',
+        head=_base_.model.head,
+        well_lit_teacher=dict(),
+        momentum_teacher=dict(burn_in=2000),
+    ),
+)
+default_hooks = dict(momentum_teacher=dict(type='MomentumTeacherHook'))
+train_dataloader = dict(dataset=dict(pipeline=_base_.ae_teacher_pipeline))
