@@ -1,4 +1,4 @@
-# The stock model that learned in the light, adapted by ExLPose's method for longer: the model in the box.
+# The stock model that learned in the light, adapted by ExLPose's method for longer.
 _base_ = ['exlpose-adapted_mobilenetv2_1xb32-1e_dark-lspet-192x160.py']
 
 max_epochs = 12

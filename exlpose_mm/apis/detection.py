@@ -29,7 +29,7 @@ __all__ = [
     'load_detector',
     'list_images',
     'images_of',
-    'read_image',
+    'brightened',
     'detect_people',
     'people_in',
     'as_annotations',
@@ -89,24 +89,14 @@ def images_of(dataset: ExLPoseDataset) -> dict[int, str]:
     return {info['img_id']: info['img_path'] for info in infos}
 
 
-def read_image(path: str, lighting: str) -> np.ndarray:
-    """Read an image for a detector of ordinary photographs.
+def brightened(image: np.ndarray, lighting: str) -> np.ndarray:
+    """An image as a detector of ordinary photographs wants it, (H, W, 3) uint8 BGR.
 
-    Low light is brightened by :class:`~exlpose_mm.ScaleToMean`, as for the pose
-    network, and then clipped.
-
-    Returns:
-        np.ndarray: (H, W, 3) uint8, BGR.
+    Low light is brightened by :class:`~exlpose_mm.ScaleToMean`, as for the pose network, and then clipped.
 
     Raises:
-        ImageError: If the file is no readable image.
         ValueError: If the lighting is unknown.
     """
-    return _for_ordinary(load_image(path), lighting)
-
-
-def _for_ordinary(image: np.ndarray, lighting: str) -> np.ndarray:
-    """An image as a detector of ordinary photographs wants it."""
     if check_lighting(lighting) == 'well_lit':
         return image
     return ScaleToMean().transform(dict(img=image))['img'].round().clip(0, 255).astype(np.uint8)
@@ -146,7 +136,7 @@ def detect_people(
         detector (BaseDetector): From :func:`load_detector`.
         images (dict[int, str]): Image ids and paths.
         lighting (str): Lighting of the images. A detector of two lightings runs under it; for any other dark images
-            are brightened, see :func:`read_image`.
+            are :func:`brightened`.
         score_thr (float): Boxes with a lower score are left out. Defaults to 0.05.
         progress (Callable): Called after each image.
         pixels (Callable): What is looked at, of an image as it was read and its id: a darkened one, say.
@@ -223,7 +213,7 @@ def _people(detector: BaseDetector, image: np.ndarray, lighting: str, score_thr:
 
 def _infer(detector: BaseDetector, image: np.ndarray, lighting: str) -> DetDataSample:
     if not isinstance(detector.data_preprocessor, LightingDataPreprocessor):
-        return inference_detector(detector, _for_ordinary(image, lighting))
+        return inference_detector(detector, brightened(image, lighting))
     _, *steps = get_test_pipeline_cfg(detector.cfg)
     pipeline = Compose([dict(type='mmdet.LoadImageFromNDArray'), *steps])
     return inference_detector(detector, image, lambda data: pipeline(dict(data, lighting=lighting)))

@@ -41,3 +41,5 @@ model = dict(
 well_lit_teacher = dict(
     taps=['conv1', 'layer2', 'layer3', 'layer5', 'layer7'], loss=dict(type='GramLoss', loss_weight=2.0)
 )
+# In its place: what each position of the well-lit image evokes. In early layers noise cannot be told from it.
+feature_teacher = dict(taps=['layer3', 'layer5', 'layer7', 'conv2'], loss=dict(type='FeatureLoss', loss_weight=3.0))
