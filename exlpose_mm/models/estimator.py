@@ -106,8 +106,14 @@ class LightingEstimator(BasePoseEstimator):
             dict: What the head's ``loss`` returns.
 
         Raises:
+            TypeError: If the head is not a ``DualTeacherHead``, which a test does without.
             ValueError: If some low-light images come with a view for the momentum teacher and some without.
         """
+        if not isinstance(self.head, DualTeacherHead):
+            raise TypeError(
+                f'a {type(self.head).__name__} cannot learn from two lightings at once: wrap it, '
+                "head=dict(type='DualTeacherHead', head=dict(...)), with or without teachers"
+            )
         lesson = self.momentum_teacher.lesson(inputs) if self.momentum_teacher else None
         inputs = {name: images for name, images in inputs.items() if name in LIGHTINGS}
         feats, taps = extract(self, inputs, self._taps)

@@ -210,6 +210,11 @@ class TestTraining:
         losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
         assert 'loss_gram' not in losses and 'low_light.loss_kpt' in losses
 
+    def test_a_bare_head_cannot_learn(self):
+        model = build(head=model_cfg()['head']['head'])
+        with pytest.raises(TypeError, match='HeatmapHead cannot learn.*DualTeacherHead'):
+            model(**model.data_preprocessor(pairs(), True), mode='loss')
+
     def test_without_lsbn_both_lightings_are_one_batch(self):
         model = build(backbone={**model_cfg()['backbone'], 'norm_cfg': dict(type='BN')}).train()
         data = model.data_preprocessor(pairs(), True)
