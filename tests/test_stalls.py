@@ -138,6 +138,11 @@ def exlpose():
     return build(data_preprocessor=swapped()), pairs()
 
 
+def features():
+    teacher = dict(taps=['layer2', 'layer4'], loss=dict(type='FeatureLoss'))
+    return build(data_preprocessor=swapped(), head={**model_cfg()['head'], 'well_lit_teacher': teacher}), pairs()
+
+
 def cpn():
     head = head_with_lsbn(norm_cfg=dict(type='BN'))
     head.update(well_lit_teacher=model_cfg()['head']['well_lit_teacher'])
@@ -233,7 +238,7 @@ def simcc():
     return build(data_preprocessor=swapped(), head=dict(type='DualTeacherHead', head=head)), data
 
 
-KINDS = [exlpose, cpn, cpn_from_joints, without_lsbn, adversary, momentum, unpaired, baseline, simcc]
+KINDS = [exlpose, features, cpn, cpn_from_joints, without_lsbn, adversary, momentum, unpaired, baseline, simcc]
 
 
 def step(model, data, wrapper):
