@@ -60,6 +60,17 @@ def test_backbone(example):
     assert len(losses['loss_gram']) == 3 and all(loss > 0 for loss in losses['loss_gram'])
 
 
+@pytest.mark.parametrize('example', ['Another teacher'], indirect=True)
+def test_teacher(example):
+    cfg = model_cfg()
+    teacher = example['model']['head']['well_lit_teacher']
+    assert teacher.pop('_delete_'), 'the base has other taps and another loss'
+    cfg['head']['well_lit_teacher'] = teacher
+    model = MODELS.build(cfg)
+    losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
+    assert len(losses['loss_feature']) == 3 and all(loss > 0 for loss in losses['loss_feature'])
+
+
 @pytest.mark.parametrize('example', ['Your own camera'], indirect=True)
 def test_camera(example):
     camera = TRANSFORMS.build(example['pipeline'][1])

@@ -62,19 +62,20 @@ SWAPS = {
 }
 
 
+@pytest.mark.parametrize('teacher, key', [('', 'loss_gram'), (", loss=dict(type='FeatureLoss')", 'loss_feature')])
 @pytest.mark.parametrize('family', SWAPS)
-def test_a_swap_of_the_backbone_takes_its_familys_taps(family, tmp_path):
+def test_a_swap_of_the_backbone_takes_its_familys_taps(family, teacher, key, tmp_path):
     """Four lines, as in the example."""
     backbone, _, channels = SWAPS[family].rpartition('), ')
     base = CONFIGS / 'exlpose' / 'exlpose_td-hm_r50_1xb32-32e_exlpose-256x192.py'
     (tmp_path / 'swap.py').write_text(
         f'_base_ = [{str(base)!r}]\nmodel = dict(backbone=dict(_delete_=True, {backbone}),\n'
-        f'head=dict(head=dict(in_channels={channels}), well_lit_teacher=dict(_delete_=True)))',
+        f'head=dict(head=dict(in_channels={channels}), well_lit_teacher=dict(_delete_=True{teacher})))',
         encoding='utf-8',
     )
     model = build_model(Config.fromfile(tmp_path / 'swap.py').model)
     images = {name: torch.randn(1, 3, 64, 64) for name in ('low_light', 'well_lit')}
-    terms = model.head.well_lit_teacher.loss(extract(model, images, model.head.taps)[1])['loss_gram']
+    terms = model.head.well_lit_teacher.loss(extract(model, images, model.head.taps)[1])[key]
     assert len(terms) == len(model.head.taps) >= 4 and all(term > 0 for term in terms)
 
 
