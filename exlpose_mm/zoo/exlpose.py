@@ -1,5 +1,5 @@
 # Written by tools/publish_model.py: what prediction needs of
-# exlpose-adapted_mobilenetv2_1xb32-12e_dark-lspet-192x160.py
+# exlpose-features-adapted_mobilenetv2_1xb32-6e_dark-lspet-256x192.py
 # fmt: off
 custom_imports = dict(
     allow_failed_imports=False, imports=[
@@ -42,14 +42,14 @@ model = dict(
             type='PoseDataPreprocessor')),
     head=dict(
         decoder=dict(
-            blur_kernel_size=9,
+            blur_kernel_size=11,
             heatmap_size=(
-                40,
                 48,
+                64,
             ),
             input_size=(
-                160,
                 192,
+                256,
             ),
             sigma=2.0,
             type='SoftmaxHeatmap',
@@ -77,19 +77,19 @@ test_dataloader = dict(
                     dict(
                         crop=dict(
                             input_size=(
-                                160,
                                 192,
+                                256,
                             ), type='TopdownAffine'),
                         type='ScaleToMean'),
                     dict(input_size=(
-                        160,
                         192,
+                        256,
                     ), type='AntiAlias'),
                 ],
                 type='OnLighting'),
             dict(input_size=(
-                160,
                 192,
+                256,
             ), type='TopdownAffine'),
             dict(type='PackPairedInputs'),
         ],
