@@ -31,8 +31,8 @@ class LightingEstimator(BasePoseEstimator):
 
     Args:
         backbone, neck, head, ...: As for
-            :class:`mmpose.models.BasePoseEstimator`. The head is usually a
-            :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`. Its config may have
+            :class:`mmpose.models.BasePoseEstimator`. The head is a
+            :class:`~exlpose_mm.models.heads.dual_teacher.DualTeacherHead`, or bare in a test. Its config may have
             ``momentum_teacher``, which is the estimator's: the config of a
             :class:`~exlpose_mm.models.teachers.MomentumTeacher` of the whole network. The sigmas of its joints are
             by default those of ``metainfo``, if the model is given one, else ExLPose's. A ``data_preprocessor`` of

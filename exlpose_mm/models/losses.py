@@ -118,7 +118,7 @@ class TapLoss(nn.Module):
         if low.shape != well.shape:
             raise ValueError(f'features differ in shape: low light {tuple(low.shape)}, well lit {tuple(well.shape)}')
         with without_autocast(low.device.type):
-            # conv1's Gram matrix exceeds the range of float16.
+            # float32: conv1's Gram matrix exceeds the range of float16.
             return self.distance(low.float(), well.detach().float())
 
     def distance(self, low: Tensor, well: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ class WellLitTeacher(nn.Module):
             ``backbone.named_modules()``. The paper's are ``conv1`` (before its batch norm)
             and ``layer1`` to ``layer4`` of a ResNet. Defaults to those of the backbone's family, see
             :mod:`exlpose_mm.models.defaults`.
-        loss (dict, optional): Config of a :class:`~exlpose_mm.models.losses.TapLoss`. Defaults to
+        loss (dict, optional): Config of a loss that takes two lists of features, as a
+            :class:`~exlpose_mm.models.losses.TapLoss` does. Defaults to
             :class:`~exlpose_mm.models.losses.GramLoss` with a weight by backbone and head.
 
     Raises:
