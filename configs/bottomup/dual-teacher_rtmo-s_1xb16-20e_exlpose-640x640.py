@@ -2,14 +2,7 @@
 _base_ = ['baseline-all_rtmo-s_1xb16-20e_exlpose-640x640.py']
 
 model = dict(
-    **_base_.lighting_specific,
-    head=dict(
-        _delete_=True,
-        type='DualTeacherHead',
-        head=_base_.model.head,
-        well_lit_teacher=dict(),
-        momentum_teacher=dict(burn_in=500),
-    ),
+    **_base_.lighting_specific, head=dict(head=_base_.model.head, momentum_teacher=dict(burn_in=500), **_base_.taught)
 )
 default_hooks = dict(momentum_teacher=dict(type='MomentumTeacherHook'))
 
