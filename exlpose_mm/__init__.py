@@ -43,6 +43,7 @@ from exlpose_mm.evaluation.boxes import LightingBoxMetric
 from exlpose_mm.evaluation.metric import LightingCocoMetric
 from exlpose_mm.lighting import LIGHTINGS, LightingError, LSBN2d, lighting, tap
 from exlpose_mm.models.adversarial import DomainAdversarialLoss, GradientReversal
+from exlpose_mm.models.denoiser import DenoisedBackbone, UNetDenoiser
 from exlpose_mm.models.detector import LightingDetDataPreprocessor, LightingDetector
 from exlpose_mm.models.estimator import (
     LightingBottomupPoseEstimator,
@@ -75,6 +76,7 @@ __all__ = [
     'ChannelsLastHook',
     'CheckpointFitHook',
     'DarkenPeople',
+    'DenoisedBackbone',
     'DomainAdversarialLoss',
     'DualTeacherHead',
     'ELLA',
@@ -127,6 +129,7 @@ __all__ = [
     'SoftmaxHeatmap',
     'TagLighting',
     'ThinPhotons',
+    'UNetDenoiser',
     'VariablesHook',
     'WorkDirHook',
     'lighting',

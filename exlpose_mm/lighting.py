@@ -1,4 +1,4 @@
-"""Lighting conditions, lighting-specific batch normalisation (LSBN) and taps.
+"""Lighting conditions, parts of a network that are specific to one, batch norms (LSBN) first, and taps.
 
 The paper (Lee et al., CVPR 2023, section 4) normalises low-light and well-lit
 features separately while both lightings share every convolution.
@@ -18,7 +18,7 @@ LIGHTINGS = ('low_light', 'well_lit')
 
 
 class LightingError(RuntimeError):
-    """An LSBN layer ran outside of a ``with lighting(...)`` block."""
+    """An LSBN layer or a denoiser ran outside of a ``with lighting(...)`` block."""
 
 
 def check_lighting(name: str | Sequence[str]) -> str:
@@ -28,8 +28,33 @@ def check_lighting(name: str | Sequence[str]) -> str:
     return name
 
 
+class LightingSpecific(nn.Module):
+    """A part of a network that does one thing in low light and another on well-lit images.
+
+    Attributes:
+        active (str, optional): Which of the two, set by :func:`lighting`.
+    """
+
+    active: str | None = None
+
+    @property
+    def lit(self) -> str:
+        """The lighting of its input.
+
+        Raises:
+            LightingError: Outside of :func:`lighting`.
+        """
+        if self.active is None:
+            raise LightingError(
+                f'{type(self).__name__} does not know the lighting of its input: run the network inside '
+                "`with lighting(network, 'low_light')`. With activation checkpointing "
+                '(with_cp=True) the backward pass runs outside of it: set with_cp=False.'
+            )
+        return self.active
+
+
 @MODELS.register_module()
-class LSBN2d(nn.Module):
+class LSBN2d(LightingSpecific):
     """Lighting-specific batch normalisation: one ``BatchNorm2d`` per lighting.
 
     ``bns[0]`` normalises low light, ``bns[1]`` well-lit features. Which one runs is
@@ -60,16 +85,9 @@ class LSBN2d(nn.Module):
         super().__init__()
         self.num_features = num_features
         self.bns = nn.ModuleList(nn.BatchNorm2d(num_features, **kwargs) for _ in LIGHTINGS)
-        self.active: str | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.active is None:
-            raise LightingError(
-                'LSBN2d does not know the lighting of its input: run the network inside '
-                "`with lighting(network, 'low_light')`. With activation checkpointing "
-                '(with_cp=True) the backward pass runs outside of it: set with_cp=False.'
-            )
-        return self.bns[LIGHTINGS.index(self.active)](x)
+        return self.bns[LIGHTINGS.index(self.lit)](x)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         names = set(self.bns[0].state_dict())
@@ -85,11 +103,16 @@ def lsbn_layers(module: nn.Module) -> list[LSBN2d]:
     return [m for m in module.modules() if isinstance(m, LSBN2d)]
 
 
+def specific_parts(module: nn.Module) -> list[LightingSpecific]:
+    """All parts of ``module`` that do different things in different lightings, LSBN among them."""
+    return [m for m in module.modules() if isinstance(m, LightingSpecific)]
+
+
 @contextmanager
 def lighting(module: nn.Module, name: str) -> Iterator[None]:
-    """Run ``module`` under one lighting: every LSBN in it uses that copy.
+    """Run ``module`` under one lighting: every LSBN in it uses that copy, a denoiser works in low light only.
 
-    A module without LSBN is left as it is. Blocks nest; leaving one restores what was
+    A module without such parts is left as it is. Blocks nest; leaving one restores what was
     active before, also after an exception.
 
     Args:
@@ -100,15 +123,15 @@ def lighting(module: nn.Module, name: str) -> Iterator[None]:
         ValueError: If ``name`` is not a lighting.
     """
     check_lighting(name)
-    layers = lsbn_layers(module)
-    before = [layer.active for layer in layers]
+    parts = specific_parts(module)
+    before = [part.active for part in parts]
     try:
-        for layer in layers:
-            layer.active = name
+        for part in parts:
+            part.active = name
         yield
     finally:
-        for layer, active in zip(layers, before):
-            layer.active = active
+        for part, active in zip(parts, before):
+            part.active = active
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import exlpose_mm
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = [
     'AEHead', 'AEHeatmap', 'AddMomentumView', 'AntiAlias', 'BFloat16OptimWrapper', 'CPNCrop', 'CPNHead',
-    'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook', 'DarkenPeople', 'DomainAdversarialLoss',
+    'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook', 'DarkenPeople', 'DenoisedBackbone', 'DomainAdversarialLoss',
     'DualTeacherHead', 'ELLA', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'ExLPosePeopleDataset', 'FeatureLoss',
     'FiniteLossHook', 'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss', 'HeatmapCrossEntropyLoss',
     'InitialValHook', 'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d', 'LearningHook',
@@ -21,7 +21,7 @@ PUBLIC = [
     'MaskInvalidPeople', 'MomentumTeacherHook', 'MultiScaleBottomupPoseEstimator', 'MultiScaleDEKRHead',
     'OnLighting', 'OnStudent', 'OnViews', 'OrphansHook', 'PackPairedDetInputs', 'PackPairedInputs',
     'PairedRandomAffine', 'ReseedHook', 'RowsDataset', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler',
-    'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'VariablesHook', 'WorkDirHook', 'lighting',
+    'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'UNetDenoiser', 'VariablesHook', 'WorkDirHook', 'lighting',
     'tap',
 ]  # fmt: skip
 """What users import. A name that goes breaks their code: say so in CHANGELOG.md."""

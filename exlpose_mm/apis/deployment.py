@@ -19,12 +19,14 @@ from exlpose_mm.engine.checkpoints import (
 from exlpose_mm.engine.fitting import TRAINING_ONLY
 from exlpose_mm.lighting import LIGHTINGS, check_lighting
 
+DENOISER = 'backbone.denoiser.'
+
 
 def deploy(config: Config, checkpoint: str | Path, folder: str | Path, name: str = 'low_light') -> tuple[Path, Path]:
     """Write a plain model of one lighting: ``config.py`` and ``model.pth``.
 
     Its network is stock MMPose's ``TopdownPoseEstimator`` with ordinary batch norms, and gives
-    the same predictions. Its test pipeline is this package's still: a dark image has to be
+    the same predictions. A backbone with a denoiser keeps it for low light. Its test pipeline is this package's still: a dark image has to be
     scaled, and each image is taken to be of this lighting.
 
     Args:
@@ -74,9 +76,12 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
         and key not in ('custom_hooks', '_base_')
     }
     plain['model'] = {
-        **_without_lsbn({key: value for key, value in plain['model'].items() if key != 'train_cfg'}),
+        **_without_lsbn(
+            {k: v for k, v in plain['model'].items() if k not in ('train_cfg', 'frozen', 'separate_passes')}
+        ),
         'type': 'TopdownPoseEstimator',
         'data_preprocessor': plain['model']['data_preprocessor'][name],
+        'backbone': _without_lsbn(_of_lighting(plain['model']['backbone'], name)),
         'head': _without_lsbn(predicting_head(plain['model'])),
     }
     plain['default_hooks'] = {
@@ -88,6 +93,17 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
     return Config(plain)
 
 
+def _of_lighting(backbone: dict, name: str) -> dict:
+    """The config of a backbone as it is in one lighting; of one with a denoiser only low light has that."""
+    if backbone['type'] != 'DenoisedBackbone':
+        return backbone
+    if name == 'low_light':
+        denoiser = backbone.get('denoiser', dict(type='UNetDenoiser'))
+        return dict(backbone, denoiser=dict(denoiser, lighting=name))
+    stock = {key: value for key, value in backbone.items() if key not in ('backbone', 'denoiser')}
+    return dict(stock, type=backbone['backbone'])
+
+
 def predicting_head(model: dict) -> dict:
     """The config of a model's head, without the ``DualTeacherHead`` around it, if there is one."""
     head = model['head']
@@ -97,10 +113,11 @@ def predicting_head(model: dict) -> dict:
 def plain_state_dict(state_dict: dict[str, Tensor], name: str = 'low_light') -> dict[str, Tensor]:
     """The entries of one lighting's network, without LSBN and what only training needs; a plain model's as they are."""
     kept, other = (f'.bns.{i}.' for i in sorted(range(len(LIGHTINGS)), key=lambda i: LIGHTINGS[i] != name))
+    needless = TRAINING_ONLY if name == 'low_light' else (*TRAINING_ONLY, DENOISER)
     return {
         key.replace(kept, '.'): value
         for key, value in state_dict.items()
-        if other not in key and not key.startswith(TRAINING_ONLY)
+        if other not in key and not key.startswith(needless)
     }
 
 

@@ -40,7 +40,10 @@ class LightingEstimator(BasePoseEstimator):
             :func:`~exlpose_mm.models.defaults.default_preprocessor`.
         separate_passes (bool, optional): Whether each lighting is a pass of its own through backbone and neck in
             training. Without LSBN their batch norms then train with the statistics of one lighting and test with the
-            mixture. Defaults to None: if there is LSBN, which needs it.
+            mixture. Defaults to None: if there is LSBN or a denoiser, which need it.
+        frozen (bool): Whether nothing but the backbone's denoiser learns, see
+            :class:`~exlpose_mm.models.denoiser.DenoisedBackbone`: a model that learned in the light stays as it is,
+            statistics included, and what the teachers and the labels of dark images say trains the network before it.
 
     Attributes:
         momentum_teacher (MomentumTeacher, optional): It averages, sees and teaches;
@@ -49,7 +52,8 @@ class LightingEstimator(BasePoseEstimator):
     Raises:
         ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
             but does not use it everywhere or recomputes it (``with_cp``), if a teacher taps an
-            unknown layer, if there is LSBN but no ``separate_passes``, or as the teachers.
+            unknown layer, if there is LSBN or a denoiser but no ``separate_passes``, if it is ``frozen`` and has no
+            denoiser, or as the teachers.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class LightingEstimator(BasePoseEstimator):
         head: OptConfigType = None,
         data_preprocessor: OptConfigType = None,
         separate_passes: bool | None = None,
+        frozen: bool = False,
         **kwargs: Any,
     ) -> None:
         head, teacher = _split(head)
@@ -67,7 +72,7 @@ class LightingEstimator(BasePoseEstimator):
         specific = has_specific_features(self)
         self.separate_passes = specific if separate_passes is None else separate_passes
         if specific and not self.separate_passes:
-            raise ValueError('LSBN2d runs under one lighting at a time: leave separate_passes=False out')
+            raise ValueError('LSBN2d and a denoiser run under one lighting at a time: leave separate_passes=False out')
         cfgs = dict(backbone=backbone, neck=neck or {}, head=(head or {}).get('head', head or {}))
         for name, part in self.network.items():
             check_norms(part, cfgs[name])
@@ -75,6 +80,20 @@ class LightingEstimator(BasePoseEstimator):
             self.head.well_lit_teacher.meet(self.backbone, self.head.head)
         check_taps(self.backbone, self._taps)
         self.momentum_teacher = None if teacher is None else self._build_momentum_teacher(**teacher)
+        self.frozen = frozen
+        if frozen:
+            if not hasattr(self.backbone, 'denoiser'):
+                raise ValueError("frozen=True leaves nothing to learn: give it backbone=dict(type='DenoisedBackbone')")
+            self.network.requires_grad_(False)
+            self.backbone.denoiser.requires_grad_(True)
+
+    def train(self, mode: bool = True) -> 'LightingEstimator':
+        """As for any module; what is frozen stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.network.eval()
+            self.backbone.denoiser.train(mode)
+        return self
 
     def _build_momentum_teacher(self, loss: ConfigType = {}, **kwargs: Any) -> MomentumTeacher:
         known = {} if self.metainfo is None else dict(sigmas=self.metainfo['sigmas'])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from exlpose_mm.lighting import check_lsbn, check_without_checkpointing, lighting, lsbn_layers, tap
+from exlpose_mm.lighting import check_lsbn, check_without_checkpointing, lighting, lsbn_layers, specific_parts, tap
 from exlpose_mm.models.transfer import select
 from exlpose_mm.views import BatchViews
 
@@ -43,8 +43,8 @@ def check_norms_learn(part: nn.Module) -> None:
 
 
 def has_specific_features(model: Any) -> bool:
-    """Whether backbone or neck has LSBN, and so runs under one lighting at a time."""
-    return bool(lsbn_layers(model.backbone) or model.with_neck and lsbn_layers(model.neck))
+    """Whether backbone or neck has LSBN or a denoiser, and so runs under one lighting at a time."""
+    return bool(specific_parts(model.backbone) or model.with_neck and specific_parts(model.neck))
 
 
 def extract(model: Any, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:

@@ -20,6 +20,8 @@ CONFIGS = [
     'exlpose/exlpose_td-hm_hrnet-w32_1xb32-32e_exlpose-256x192.py',
     'dark-lspet/dual-teacher_mobilenetv2_1xb32-6e_dark-lspet-128x96.py',
     'exlpose/exlpose-no-lsbn_td-hm_pvt-s_1xb32-32e_exlpose-256x192.py',
+    'dark-lspet/denoised-features-adapted_mobilenetv2_1xb32-1e_dark-lspet-192x160.py',
+    'dark-lspet/denoised-unlabelled-adapted_mobilenetv2_1xb32-3e_dark-lspet-192x160.py',
 ]
 
 

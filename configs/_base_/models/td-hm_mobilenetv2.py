@@ -43,3 +43,10 @@ well_lit_teacher = dict(
 )
 # In its place: what each position of the well-lit image evokes. In early layers noise cannot be told from it.
 feature_teacher = dict(taps=['layer3', 'layer5', 'layer7', 'conv2'], loss=dict(type='FeatureLoss', loss_weight=3.0))
+
+# For the configs with a denoiser: it is taught by the well-lit image itself and by all that it evokes.
+denoised = dict(type='DenoisedBackbone', backbone='MobileNetV2')
+denoising_teacher = dict(
+    taps=['denoiser', 'conv1', 'layer2', 'layer3', 'layer5', 'layer7', 'conv2'],
+    loss=dict(type='FeatureLoss', loss_weight=7.0),
+)
