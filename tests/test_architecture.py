@@ -21,8 +21,8 @@ PUBLIC = [
     'MaskInvalidPeople', 'MomentumTeacherHook', 'MultiScaleBottomupPoseEstimator', 'MultiScaleDEKRHead',
     'OnLighting', 'OnStudent', 'OnViews', 'OrphansHook', 'PackPairedDetInputs', 'PackPairedInputs',
     'PairedRandomAffine', 'ReseedHook', 'RowsDataset', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler',
-    'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'UNetDenoiser', 'VariablesHook', 'WorkDirHook', 'lighting',
-    'tap',
+    'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'UNetDenoiser', 'VariablesHook',
+    'WorkDirHook', 'lighting', 'tap',
 ]  # fmt: skip
 """What users import. A name that goes breaks their code: say so in CHANGELOG.md."""
 

@@ -25,9 +25,9 @@ DENOISER = 'backbone.denoiser.'
 def deploy(config: Config, checkpoint: str | Path, folder: str | Path, name: str = 'low_light') -> tuple[Path, Path]:
     """Write a plain model of one lighting: ``config.py`` and ``model.pth``.
 
-    Its network is stock MMPose's ``TopdownPoseEstimator`` with ordinary batch norms, and gives
-    the same predictions. A backbone with a denoiser keeps it for low light. Its test pipeline is this package's still: a dark image has to be
-    scaled, and each image is taken to be of this lighting.
+    Its network is stock MMPose's ``TopdownPoseEstimator`` with ordinary batch norms, and gives the same predictions.
+    A backbone with a denoiser keeps it for low light. Its test pipeline is this package's still: a dark image has to
+    be scaled, and each image is taken to be of this lighting.
 
     Args:
         config (Config): Of a :class:`~exlpose_mm.LightingPoseEstimator`.
