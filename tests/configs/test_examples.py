@@ -26,6 +26,7 @@ BEYOND_THE_BASE = {
     'own_pairs': 4,
     'exlpose-adapted_td-hm_hrnet-w32_1xb64-10e_coco-256x192': 10,
     'exlpose-adapted_rtmpose-m_1xb256-10e_coco-256x192': 10,
+    'denoised_td-hm_hrnet-w32_1xb64-10e_coco-256x192': 10,
 }
 
 
@@ -165,6 +166,16 @@ class TestInTheDark:
     def test_the_level_is_the_users(self):
         _, train, *_ = in_the_dark(stock_config(self.STOCK), level=(1.0, 3.0))
         assert train['dataset']['pipeline'][1] == dict(type='SimulateLowLight', level=(1.0, 3.0))
+
+
+def test_a_stock_model_stays_as_it_is_behind_a_denoiser():
+    (path,) = (CONFIGS / 'coco').glob('denoised_*.py')
+    stock = build_model(stock_config(re.search(r"'(mmpose::.*?)'", path.read_text(encoding='utf-8'))[1]).model)
+    model = build_model(Config.fromfile(path).model)
+    left = model.load_state_dict(stock.state_dict(), strict=False)
+    assert not left.unexpected_keys and all(key.startswith('backbone.denoiser.') for key in left.missing_keys)
+    learn = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert learn and all(name.startswith('backbone.denoiser.') for name in learn)
 
 
 def stock_config(name: str) -> Config:
