@@ -5,7 +5,7 @@ custom_imports = dict(imports=['exlpose_mm'], allow_failed_imports=False)
 lighting_specific = dict(type='LightingPoseEstimator', backbone=dict(norm_cfg=dict(type='LSBN2d')))
 taught = dict(_delete_=True, type='DualTeacherHead', well_lit_teacher=dict())
 
-# Or the model as it is, and a denoiser before it: backbone=dict(type='DenoisedBackbone', backbone=...) and this as well.
+# Or the model as it is behind a denoiser: this, and backbone=dict(type='DenoisedBackbone', backbone=...).
 frozen = dict(type='LightingPoseEstimator', frozen=True)
 
 # Those of runtime.py, with the best row of the data's table.
