@@ -71,6 +71,17 @@ def test_teacher(example):
     assert len(losses['loss_feature']) == 3 and all(loss > 0 for loss in losses['loss_feature'])
 
 
+@pytest.mark.parametrize('example', ['A denoiser'], indirect=True)
+def test_denoiser(example):
+    cfg = model_cfg()
+    cfg['backbone'].update(example['model']['backbone'])
+    cfg['head']['well_lit_teacher'] = example['model']['head']['well_lit_teacher']
+    assert cfg['head']['well_lit_teacher'].pop('_delete_'), 'the base has other taps and another loss'
+    model = MODELS.build(cfg)
+    losses = model(**model.data_preprocessor(pairs(), True), mode='loss')
+    assert len(losses['loss_feature']) == 6 and all(loss > 0 for loss in losses['loss_feature'])
+
+
 @pytest.mark.parametrize('example', ['Your own camera'], indirect=True)
 def test_camera(example):
     camera = TRANSFORMS.build(example['pipeline'][1])
