@@ -14,6 +14,7 @@ RESNET = dict(type='DenoisedBackbone', backbone='ResNet', denoiser=SMALL, depth=
 BACKBONES = {
     'ResNet': dict(depth=18),
     'MobileNetV2': dict(out_indices=(7,)),
+    'PyramidVisionTransformerV2': dict(embed_dims=8, num_layers=[1, 1, 1, 1], out_indices=(3,)),
     'CSPNeXt': dict(deepen_factor=0.33, widen_factor=0.25, norm_cfg=dict(type='BN')),
 }
 
@@ -128,12 +129,24 @@ def with_teacher(head):
     return dict(head, well_lit_teacher=teacher('denoiser', 'conv1', 'layer2'))
 
 
-@pytest.mark.parametrize('norm', ['LSBN2d', 'BN'])
-def test_frozen_only_the_denoiser_learns(norm):
-    model = build(backbone=dict(RESNET, norm_cfg=dict(type=norm)), head=with_teacher(model_cfg()['head']), frozen=True)
+PVT = dict(BACKBONES['PyramidVisionTransformerV2'], type='DenoisedBackbone', backbone='PyramidVisionTransformerV2')
+
+
+@pytest.mark.parametrize(
+    'backbone, taps, channels',
+    [
+        (dict(RESNET, norm_cfg=dict(type='LSBN2d')), ['denoiser', 'conv1', 'layer2'], 64),
+        (dict(RESNET, norm_cfg=dict(type='BN')), ['denoiser', 'conv1', 'layer2'], 64),
+        (dict(PVT, denoiser=SMALL), ['denoiser', 'layers.0.0.projection', 'layers.2.1.0'], 64),
+    ],
+)
+def test_frozen_only_the_denoiser_learns(backbone, taps, channels):
+    head = dict(model_cfg()['head'], well_lit_teacher=teacher(*taps))
+    head['head']['in_channels'] = channels
+    model = build(backbone=backbone, head=head, frozen=True)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     losses = step(model)
-    assert {'loss_feature', 'feature.denoiser', 'feature.conv1', 'feature.layer2'} <= losses.keys()
+    assert {'loss_feature', *(f'feature.{name}' for name in taps)} <= losses.keys()
     changed = {key for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert changed == {key for key in before if key.startswith('backbone.denoiser.')}
     assert not model.eval().backbone.denoiser.training

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The comparison of docs/results.md at a size that a GPU allows: pairs of LSPET's 6,085 training people, crops cached, then
-# ExLPose with a teacher of features, baseline-all, ExLPose, it and the momentum teacher, and ExLPose on a ResNet-50 from
+# ExLPose with a teacher of features, behind a denoiser and not, baseline-all, ExLPose, it and the momentum teacher, and ExLPose on a ResNet-50 from
 # random weights, at 256x192 in bfloat16, each tested on every row. Tables, logs and weights are in OUT as they come, so
 # that a run that is cut off loses nothing. usage: LSPET14=DIR PRETRAINED=mobilenetv2.pth bash tools/dev/study.sh; the
 # other variables are below.
@@ -32,7 +32,7 @@ for split in train test; do
 done
 note pairs
 
-for name in baseline-all exlpose exlpose-features dual-teacher; do
+for name in baseline-all exlpose exlpose-features denoised-features dual-teacher; do
     file=$name-adapted_mobilenetv2_1xb32-1e_dark-lspet-192x160.py
     sed "s#'../_base_#'$PWD/configs/_base_#; s/(160, 192)/(192, 256)/; s/(40, 48)/(48, 64)/; s/^max_epochs = .*/max_epochs = $epochs/
         s/lr=5e-4/lr=2e-3/; s/burn_in=0/burn_in=$((epochs * 12))/; /^load_from/d" "configs/dark-lspet/$file" > "$scratch/configs/$file"
@@ -58,7 +58,7 @@ row() {  # NAME CONFIG SEED
     note "$1, seed $3"
 }
 for seed in $seeds; do
-    for name in exlpose-features baseline-all exlpose dual-teacher; do
+    for name in denoised-features exlpose-features baseline-all exlpose dual-teacher; do
         row $name "$(config $name)" "$seed"
     done
 done
