@@ -167,8 +167,8 @@ class FeatureLoss(TapLoss):
     .. math:: \frac{w}{L} \sum_l \frac{\mathrm{mean} (F^{wl}_l - F^{ll}_l)^2}{\mathrm{mean} (F^{wl}_l)^2}
 
     over batch, channels and positions, or tokens. 1 is what features of zeros have, at any layer of any network: the
-    shared weights cannot lower it by growing or shrinking, and late layers are compared as well as early ones. Not of the
-    paper. ``docs/results.md`` says what it gains and at which weight.
+    shared weights cannot lower it by growing or shrinking, and late layers are compared as well as early ones. Not of
+    the paper. ``docs/results.md`` says what it gains and at which weight.
 
     Args:
         loss_weight (float): w. Defaults to 1.
