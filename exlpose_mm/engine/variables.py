@@ -282,8 +282,14 @@ class VariablesHook(Hook):
             value = config.get(name)
             # Where the variable is the file's own, its places may have been set one by one.
             if isinstance(value, str) and not _is_used(value, name, file if file.get(name) == value else config):
-                raise ConfigError(
-                    f'{name}={value} changes nothing here: the config has used another, '
-                    f'{sorted(_PLACES[name](config))}; use `mim train exlpose_mm` or `mim test exlpose_mm`, or set the '
-                    f'environment variable {name.upper()}'
-                )
+                raise ConfigError(f'{name}={value} changes nothing here: {_why_not(config, name)}')
+
+
+def _why_not(config: Config, name: str) -> str:
+    places = sorted(_PLACES[name](config))
+    if not places:
+        return f'the config has no {_MEANT.get(name, name)}; if that is meant, write `{name} = None` into it'
+    return (
+        f'the config has used another, {places}; use `mim train exlpose_mm` or `mim test exlpose_mm`, or set the '
+        f'environment variable {name.upper()}'
+    )

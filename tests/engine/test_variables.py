@@ -5,6 +5,7 @@ import os
 import runpy
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -221,6 +222,16 @@ class TestTools:
         config.data_root = '/e'
         with pytest.raises(ConfigError, match='data_root=/e changes nothing here'):
             VariablesHook().before_run(type('Runner', (), dict(cfg=config)))
+
+    @pytest.mark.parametrize('line, fits', [('', False), ('pretrained = None\n', True)])
+    def test_the_hook_asks_whether_a_backbone_shall_start_from_random_weights(self, line, fits, tmp_path):
+        (base,) = (ROOT / 'configs' / 'lspet').glob('exlpose_*.py')
+        backbone = "dict(_delete_=True, type='ResNet', depth=50)"
+        text = f'_base_ = [{str(base)!r}]\n{line}model = dict(backbone={backbone})'
+        (tmp_path / 'child.py').write_text(text, encoding='utf-8')
+        refused = pytest.raises(ConfigError, match='has no checkpoint in the init_cfg of .*write `pretrained = None`')
+        with nullcontext() if fits else refused:
+            VariablesHook().before_run(type('Runner', (), dict(cfg=Config.fromfile(tmp_path / 'child.py'))))
 
     def test_the_hook_sees_a_child_that_sets_what_its_base_has_used(self, tmp_path):
         (tmp_path / 'child.py').write_text(f"_base_ = [{str(PAPER)!r}]\npretrained = 'mine.pth'", encoding='utf-8')

@@ -40,6 +40,7 @@ done
 config() { echo "$scratch/configs/$1-adapted_mobilenetv2_1xb32-1e_dark-lspet-192x160.py"; }
 cat > "$scratch/configs/exlpose-r50.py" <<CONFIG
 _base_ = ['$(config exlpose)']
+pretrained = None
 backbone = dict(type='ResNet', depth=50, norm_cfg=dict(type='LSBN2d'), init_cfg=None)
 head = dict(head=dict(in_channels=2048), well_lit_teacher=dict(_delete_=True))
 model = dict(backbone=dict(_delete_=True, **backbone), head=head)
@@ -62,4 +63,4 @@ for seed in $seeds; do
         row $name "$(config $name)" "$seed"
     done
 done
-row exlpose-r50 "$scratch/configs/exlpose-r50.py" 0
+(unset PRETRAINED; row exlpose-r50 "$scratch/configs/exlpose-r50.py" 0)  # random weights: there is no place for a checkpoint
