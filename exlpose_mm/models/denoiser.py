@@ -39,7 +39,7 @@ class UNetDenoiser(LightingSpecific, BaseModule):
     """
 
     BRIGHTEST = 16.0
-    """Share of 255 from which on more light is no news; one photon may be 100 in the deepest dark."""
+    """Share of 255 from which on more light is no news."""
 
     def __init__(
         self, widths: tuple[int, ...] = (32, 64, 96), lighting: str | None = None, init_cfg: ConfigType | None = None
