@@ -66,24 +66,24 @@ def plain_config(config: Config, name: str = 'low_light') -> Config:
         ValueError: If the lighting is unknown, or the model is no ``LightingPoseEstimator``.
     """
     check_lighting(name)
-    model = config.model
-    if model.type != 'LightingPoseEstimator':
-        raise ValueError(f'only a LightingPoseEstimator has to be made plain, this is a {model.type}')
+    if config.model.type != 'LightingPoseEstimator':
+        raise ValueError(f'only a LightingPoseEstimator has to be made plain, this is a {config.model.type}')
     plain = {
         key: value
         for key, value in config.to_dict().items()
         if not key.startswith(('train_', 'val_', 'optim_', 'param_', 'auto_scale'))
         and key not in ('custom_hooks', '_base_')
     }
-    plain['model'] = {
-        **_without_lsbn(
-            {k: v for k, v in plain['model'].items() if k not in ('train_cfg', 'frozen', 'separate_passes')}
-        ),
-        'type': 'TopdownPoseEstimator',
-        'data_preprocessor': plain['model']['data_preprocessor'][name],
-        'backbone': _without_lsbn(_of_lighting(plain['model']['backbone'], name)),
-        'head': _without_lsbn(predicting_head(plain['model'])),
-    }
+    model = plain['model']
+    plain['model'] = _without_lsbn(
+        {
+            **{key: value for key, value in model.items() if key not in ('train_cfg', 'frozen', 'separate_passes')},
+            'type': 'TopdownPoseEstimator',
+            'data_preprocessor': model['data_preprocessor'][name],
+            'backbone': _of_lighting(model['backbone'], name),
+            'head': predicting_head(model),
+        }
+    )
     plain['default_hooks'] = {
         key: hook
         for key, hook in plain.get('default_hooks', {}).items()
@@ -98,8 +98,7 @@ def _of_lighting(backbone: dict, name: str) -> dict:
     if backbone['type'] != 'DenoisedBackbone':
         return backbone
     if name == 'low_light':
-        denoiser = backbone.get('denoiser', dict(type='UNetDenoiser'))
-        return dict(backbone, denoiser=dict(denoiser, lighting=name))
+        return dict(backbone, denoiser=dict(backbone.get('denoiser', {}), lighting=name))
     stock = {key: value for key, value in backbone.items() if key not in ('backbone', 'denoiser')}
     return dict(stock, type=backbone['backbone'])
 

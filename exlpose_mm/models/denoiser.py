@@ -103,7 +103,7 @@ class Denoised(BaseModule):
 
 
 @MODELS.register_module()
-def DenoisedBackbone(backbone: str, denoiser: ConfigType = dict(type='UNetDenoiser'), **kwargs: Any) -> BaseModule:
+def DenoisedBackbone(backbone: str, denoiser: ConfigType = {}, **kwargs: Any) -> BaseModule:
     """Build any backbone of MMPose with a denoiser before it.
 
     In a config: ``backbone=dict(type='DenoisedBackbone', backbone='ResNet', ...)``. Names of parameters and layers are
@@ -112,7 +112,7 @@ def DenoisedBackbone(backbone: str, denoiser: ConfigType = dict(type='UNetDenois
 
     Args:
         backbone (str): Its class, as MMPose has registered it.
-        denoiser (dict): Config. Defaults to a :class:`UNetDenoiser`.
+        denoiser (dict): Config. The type defaults to :class:`UNetDenoiser`.
         **kwargs: As for the backbone.
 
     Raises:
@@ -121,7 +121,7 @@ def DenoisedBackbone(backbone: str, denoiser: ConfigType = dict(type='UNetDenois
     kind = MODELS.get(backbone)
     if not (isinstance(kind, type) and issubclass(kind, BaseModule)):
         raise ValueError(f"MMPose has no backbone {backbone!r}; name its class, as backbone='ResNet'")
-    return _denoised(kind)(denoiser=denoiser, **kwargs)
+    return _denoised(kind)(denoiser={'type': 'UNetDenoiser', **denoiser}, **kwargs)
 
 
 @cache

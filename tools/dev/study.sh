@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The comparison of docs/results.md at a size that a GPU allows: pairs of LSPET's 6,085 training people, crops cached, then
-# ExLPose with a teacher of features, behind a denoiser and not, baseline-all, ExLPose, it and the momentum teacher, and ExLPose on a ResNet-50 from
-# random weights, at 256x192 in bfloat16, each tested on every row. Tables, logs and weights are in OUT as they come, so
-# that a run that is cut off loses nothing. usage: LSPET14=DIR PRETRAINED=mobilenetv2.pth bash tools/dev/study.sh; the
-# other variables are below.
+# ExLPose with a teacher of features, behind a denoiser and not, baseline-all, ExLPose, it and the momentum teacher, and
+# ExLPose on a ResNet-50 from random weights, at 256x192 in bfloat16, each tested on every row. Tables, logs and weights
+# are in OUT as they come, so that a run that is cut off loses nothing. usage: LSPET14=DIR PRETRAINED=mobilenetv2.pth bash
+# tools/dev/study.sh; the other variables are below.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3} out=${OUT:-work_dirs/gpu-study} scratch=${SCRATCH:-/tmp/gpu-study} workers=${WORKERS:-$(nproc)}
@@ -63,4 +63,4 @@ for seed in $seeds; do
         row $name "$(config $name)" "$seed"
     done
 done
-(unset PRETRAINED; row exlpose-r50 "$scratch/configs/exlpose-r50.py" 0)  # random weights: there is no place for a checkpoint
+(unset PRETRAINED; row exlpose-r50 "$scratch/configs/exlpose-r50.py" 0)  # random weights: it takes no checkpoint
