@@ -100,6 +100,7 @@ def train(folder, factors, hook, model=None, **optim_wrapper):
         train_dataloader=DataLoader(samples, collate_fn=pseudo_collate),
         train_cfg=dict(by_epoch=True, max_epochs=1),
         custom_hooks=[hook],
+        default_scope='mmpose',
         experiment_name=f'{folder.parent.name}-{folder.name}',
         optim_wrapper={**dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.25)), **optim_wrapper},
     )

@@ -68,6 +68,13 @@ class TestSteps:
         assert not any(map(torch.equal, before, stepper.model.parameters()))
         assert all(p.isfinite().all() for p in stepper.model.parameters())
 
+    @pytest.mark.parametrize('kind', [ConfiguredStepper, PlainSteps])
+    def test_a_stock_head_learns_in_bfloat16(self, kind, config):
+        config.optim_wrapper.type = 'BFloat16OptimWrapper'
+        assert config.model.head.head.type == 'HeatmapHead'
+        stepper, before = self.weights_after(kind, config)
+        assert not any(map(torch.equal, before, stepper.model.parameters()))
+
     def test_the_official_loss_is_ours(self, config):
         torch.manual_seed(0)
         low, well = ([torch.randn(2, 5, 4, 3), torch.randn(2, 16, 2, 2)] for _ in range(2))

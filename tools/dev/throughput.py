@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from exlpose_mm.apis.deployment import plain_config
 from exlpose_mm.datasets.collate import stack_views
 from exlpose_mm.datasets.crop_cache import build as build_cache
 from exlpose_mm.engine.building import build_dataset, build_model, strip_init_cfg
+from exlpose_mm.engine.hooks.acceleration import FloatHeadHook
 from exlpose_mm.lighting import LIGHTINGS
 from exlpose_mm.writing import markdown_table
 
@@ -75,6 +77,7 @@ class ConfiguredStepper(Stepper):
             self.model.to(memory_format=torch.channels_last)
         with DefaultScope.overwrite_default_scope('mmpose'):
             self.wrapper = build_optim_wrapper(self.model, copy.deepcopy(config.optim_wrapper))
+        FloatHeadHook().before_train(SimpleNamespace(model=self.model, optim_wrapper=self.wrapper))
 
     def step(self) -> None:
         self.model.train_step(self.data, self.wrapper)
@@ -285,6 +288,7 @@ def loop_config(config: Config, batch: int, workers: int, iterations: int, work_
     config.update({f'{split}_{part}': None for split in ('val', 'test') for part in ('cfg', 'dataloader', 'evaluator')})
     config.train_cfg = dict(by_epoch=False, max_iters=iterations)
     config.update(
+        load_from=None,
         param_scheduler=None,
         work_dir=work_dir,
         default_scope='mmpose',
