@@ -144,16 +144,20 @@ def test_the_tool_measures_every_rate(exlpose_root, tmp_path, monkeypatch, capsy
         for batch in (2, 3)
         for what in (
             'step',
+            'memory of the step',
             'device busy in the step',
             'two plain steps',
             "the official code's step",
-            'memory of the step',
         )
     ]
-    loaders = [f'loader, {source}, {workers} workers' for source in ('frames', 'cache') for workers in (0, 1)]
-    loops = [f'loop, batch {batch}, 1 workers' for batch in (2, 3)]
-    reckoned = [f"the paper's training, reckoned from the {loop}" for loop in loops]
-    assert [rate['name'] for rate in content['rates']] == [*steps, *loaders, *loops, *reckoned, 'test, batch 2']
+    loaders = [f'loader, {source}, {workers} workers' for source in ('cache', 'frames') for workers in (0, 1)]
+    loops = [
+        name
+        for batch in (2, 3)
+        for loop in [f'loop, batch {batch}, 1 workers']
+        for name in (loop, f"the paper's training, reckoned from the {loop}")
+    ]
+    assert [rate['name'] for rate in content['rates']] == [*steps, 'test, batch 2', *loops, *loaders]
     assert all(0 < rate['low'] <= rate['median'] <= rate['high'] < np.inf for rate in content['rates'])
     assert all(0 < rate['median'] <= 100.5 for rate in content['rates'] if rate['unit'] == '%')
     assert capsys.readouterr().out.count('\n| ') == len(content['rates']) + 2  # its header and rule
@@ -162,11 +166,13 @@ def test_the_tool_measures_every_rate(exlpose_root, tmp_path, monkeypatch, capsy
 @pytest.mark.parametrize('change', [dict(batches=[0]), dict(steps=0), dict(iterations=1)])
 def test_numbers_too_small_to_tell_a_rate(change, tmp_path):
     with pytest.raises(ValueError, match='take at least 1, 1 and 2'):
-        throughput.measure(
-            **{
-                **dict(
-                    config=None, folder=str(tmp_path), batches=[2], workers=[0], steps=1, iterations=2, device='cpu'
-                ),
-                **change,
-            }
+        next(
+            throughput.measure(
+                **{
+                    **dict(
+                        config=None, folder=str(tmp_path), batches=[2], workers=[0], steps=1, iterations=2, device='cpu'
+                    ),
+                    **change,
+                }
+            )
         )

@@ -89,23 +89,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         root = args.data_root or folder
         if not args.data_root:
             write_dataset(root, 3, 3, 0, FRAME, darken)
-        content = (measure_throughput if args.throughput else measure_ratios)(args, folder, root)
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    dump(content, args.out, indent=1)
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        if args.throughput:
+            measure_throughput(args, folder, root)
+        else:
+            dump(measure_ratios(args, folder, root), args.out, indent=1)
 
 
-def measure_throughput(args: argparse.Namespace, folder: str, root: str) -> dict:
-    rates = throughput.measure(
-        load(args, args.config, root), folder, args.batch_sizes, args.workers, args.steps, args.iterations, args.device
-    )
+def measure_throughput(args: argparse.Namespace, folder: str, root: str) -> None:
+    """Each figure is printed and written as soon as it is known: a run that is cut off keeps what it had."""
     told = dict(
         machine=throughput.machine(args.device),
         threads=args.threads,
         date=str(date.today()),
         command=shlex.join(sys.argv),
     )
-    print('\n'.join(f'{key}: {value}' for key, value in told.items()) + f'\n\n{throughput.text_table(rates)}')
-    return dict(told, rates=throughput.as_json(rates))
+    print('\n'.join(f'{key}: {value}' for key, value in told.items()), flush=True)
+    config, rates = load(args, args.config, root), []
+    for rate in throughput.measure(
+        config, folder, args.batch_sizes, args.workers, args.steps, args.iterations, args.device
+    ):
+        rates.append(rate)
+        print(f'{rate.name}: {rate.median:.4g} {rate.unit}', flush=True)
+        dump(dict(told, rates=throughput.as_json(rates)), args.out, indent=1)
+    print(f'\n{throughput.text_table(rates)}')
 
 
 def measure_ratios(args: argparse.Namespace, folder: str, root: str) -> list[dict]:

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # What only a GPU can show: the tests marked `cuda`, then pairs per second of the paper's config, with everything that makes
 # it faster and plain, and of the model in the box (PRETRAINED: MobileNetV2's weights). Needs the packages of requirements.txt
-# in PYTHON's environment. Results go to OUT as they come, so that a run that is cut off loses nothing.  usage: PYTHON=python3 OUT=work_dirs/gpu bash tools/dev/on_gpu.sh [MINUTES FOR TESTS]
+# in PYTHON's environment. Results go to OUT as they come, so that a run that is cut off loses nothing.  usage: PYTHON=python3 OUT=work_dirs/gpu bash tools/dev/on_gpu.sh [SECONDS FOR TESTS]
 set -uo pipefail
 cd "$(dirname "$0")/../.."
 python=${PYTHON:-python3} out=${OUT:-work_dirs/gpu}
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 mkdir -p "$out"
-OMP_NUM_THREADS=1 timeout $((60 * ${1:-4})) "$python" -m pytest -q -m cuda tests -n "${JOBS:-8}" --durations 10 -p no:cacheprovider \
+OMP_NUM_THREADS=1 timeout "${1:-240}" "$python" -m pytest -q -m cuda tests -n "${JOBS:-8}" --durations 10 -p no:cacheprovider \
     > "$out/tests.txt" 2>&1
 tail -n 40 "$out/tests.txt"
 
@@ -24,5 +24,5 @@ for which in "$out/fast.py" configs/dark-lspet/exlpose-features-adapted_mobilene
     case $which in "$out"*) name=fast ;; "$config") name=plain ;; *) name=box ;; esac
     timeout 240 "$python" tools/dev/benchmark.py "$which" --throughput --device "${DEVICE:-cuda}" --out "$out/$name.json" \
         ${THROUGHPUT:---steps 50 --iterations 200} 2>&1 |
-        grep -v paramwise_options | tee "$out/$name.txt"
+        grep --line-buffered -v paramwise_options | tee "$out/$name.txt"
 done

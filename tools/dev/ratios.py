@@ -369,17 +369,18 @@ def _peak_of_training(config: dict, batch: int, device: str, kind: type[Stepper]
     stepper = kind(config, load_batch(config, batch), device)
     stepper.step()
     stepper.step()
-    return _peak(device)
+    return peak_of(device)
 
 
 def _peak_of_prediction(config: dict, shape: tuple[int, ...], device: str, threads: int) -> float:
     torch.set_num_threads(threads)
     model, x = build_model(config).to(device).eval(), torch.rand(shape, device=device)
     _predict(model, x), _predict(model, x)
-    return _peak(device)
+    return peak_of(device)
 
 
-def _peak(device: str) -> float:
+def peak_of(device: str) -> float:
+    """Most memory, in MB, that this process has needed; on a GPU, of its tensors."""
     if device.startswith('cuda'):
         return torch.cuda.max_memory_allocated() / 2**20
     status = Path('/proc/self/status')  # Linux' getrusage counts the parent's too

@@ -8,11 +8,12 @@ import copy
 import os.path as osp
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -21,7 +22,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from mmpose.registry import DATASETS
-from ratios import Stepper, looped_gram, peak_memory
+from ratios import Stepper, looped_gram, peak_memory, peak_of
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data._utils.pin_memory import pin_memory
@@ -165,18 +166,22 @@ def _mark(device: str) -> Mark:
     return event
 
 
-def step_rates(config: Config, batch: int, steps: int, device: str) -> list[Rate]:
-    """Pairs per second of the step and of its yardsticks, how busy the step keeps the device, and its memory."""
-    data, rates = load_stacked(config, batch), []
+def step_rates(config: Config, batch: int, steps: int, device: str) -> Iterator[Rate]:
+    """Pairs per second of the step and of its yardsticks, the step's memory, and how busy it keeps the device."""
+    data = load_stacked(config, batch)
     for name, kind in STEPS.items():
+        if device.startswith('cuda'):
+            torch.cuda.reset_peak_memory_stats()
         stepper = kind(config, data, device)
         seconds = durations(stepper.step, steps, device)
-        rates.append(Rate.of(f'{name}, batch {batch}', batch / np.array(seconds), 'pairs/s'))
+        yield Rate.of(f'{name}, batch {batch}', batch / np.array(seconds), 'pairs/s')
         if name == STEP:
-            rates.append(busy_share(stepper.step, min(steps, 10), device, f'device busy in the step, batch {batch}'))
+            # Without a GPU a process' memory is all that it ever used.
+            own = device.startswith('cuda')
+            memory = peak_of(device) if own else peak_memory(config, batch, device, ConfiguredStepper)
+            yield Rate.of(f'memory of the step, batch {batch}', [memory], 'MB')
+            yield busy_share(stepper.step, min(steps, 10), device, f'device busy in the step, batch {batch}')
         del stepper
-    memory = peak_memory(config, batch, device, ConfiguredStepper)
-    return [*rates, Rate.of(f'memory of the step, batch {batch}', [memory], 'MB')]
 
 
 def busy_share(task: Callable[[], object], steps: int, device: str, name: str) -> Rate:
@@ -325,8 +330,8 @@ def measure(
     steps: int,
     iterations: int,
     device: str,
-) -> list[Rate]:
-    """All of it.
+) -> Iterator[Rate]:
+    """All of it, each figure as soon as it is known.
 
     Args:
         config (Config): Of a model with LSBN and a ``DualTeacherHead``, and its paired data.
@@ -345,14 +350,16 @@ def measure(
             f'batches {list(batches)}, {steps} steps and {iterations} iterations: take at least 1, 1 and 2'
         )
     cached = with_cache(config, folder)
-    rates = [rate for batch in batches for rate in step_rates(cached, batch, steps, device)]
-    rates += [
-        loader_rate(data, batches[0], count, steps, source)
-        for source, data in (('frames', config), ('cache', cached))
-        for count in workers
-    ]
-    loops = [loop_rate(cached, batch, workers[-1], iterations, osp.join(folder, str(batch))) for batch in batches]
-    return [*rates, *loops, *map(reckoned_minutes, loops), prediction_rate(config, batches[0], steps, device)]
+    for batch in batches:
+        yield from step_rates(cached, batch, steps, device)
+    yield prediction_rate(config, batches[0], steps, device)
+    cv2.setNumThreads(0)  # as in a run, whose workers would be in each other's way
+    for batch in batches:
+        yield (loop := loop_rate(cached, batch, workers[-1], iterations, osp.join(folder, str(batch))))
+        yield reckoned_minutes(loop)
+    for source, data in (('cache', cached), ('frames', config)):
+        for count in workers:
+            yield loader_rate(data, batches[0], count, steps, source)
 
 
 def machine(device: str) -> str:
