@@ -13,8 +13,11 @@ import torch
 from mmengine.registry import init_default_scope
 from mmpose.utils import register_all_modules
 
+from exlpose_mm.engine.variables import VARIABLES
 from exlpose_mm.joints import JOINTS
 
+for variable in VARIABLES:  # which whoever runs the tests may have set for a config
+    os.environ.pop(variable.upper(), None)
 register_all_modules()
 torch.set_num_threads(1)
 

@@ -44,9 +44,13 @@ def scope_of_each_test():
 @pytest.fixture(autouse=True)
 def full_precision():
     kept = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    without_tf32()
     yield
     torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = kept
+
+
+def without_tf32():
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
 def losses_and_gradients(make, device):
@@ -65,8 +69,12 @@ def losses_and_gradients(make, device):
 def test_a_step_agrees_with_the_cpus(make):
     ours, theirs = (losses_and_gradients(make, device) for device in ('cuda', 'cpu'))
     assert list(ours) == list(theirs)
+    # Some gradients are zero but for rounding: of a bias before a softmax over the map or before a batch norm.
+    rounding = 1e-7 * max(float(value.abs().max()) for name, value in theirs.items() if value.dim())
     for name, value in theirs.items():
-        torch.testing.assert_close(ours[name], value, rtol=1e-3, atol=1e-3 * float(value.abs().max()), msg=name)
+        torch.testing.assert_close(
+            ours[name], value, rtol=1e-3, atol=1e-3 * float(value.abs().max()) + rounding, msg=name
+        )
 
 
 @torch.no_grad()
@@ -147,11 +155,12 @@ def test_deterministic_runs_have_the_same_bits(tmp_path, monkeypatch):
 
 def train_in_processes(rank: int, port: int, folder: str, backend: str, processes: int, sync_bn: bool) -> None:
     torch.cuda.set_device(rank % torch.cuda.device_count())
+    without_tf32()
     join(rank, port, backend, processes)
     with DefaultScope.overwrite_default_scope('mmpose'):
         model = convert_sync_batchnorm(build()) if sync_bn else model_of('exlpose')
         model = MMDistributedDataParallel(model.cuda(), device_ids=[torch.cuda.current_device()])
-    Runner(model).train([portion(rank)] * STEPS)
+    Runner(model).train([everything() if processes == 1 else portion(rank)] * STEPS)
     torch.save(model.module.state_dict(), f'{folder}/{rank}.pt')
     dist.destroy_process_group()
 
@@ -159,13 +168,13 @@ def train_in_processes(rank: int, port: int, folder: str, backend: str, processe
 @pytest.mark.parametrize('sync_bn', [False, True])
 @pytest.mark.parametrize('backend, processes', [('nccl', 1), ('nccl', 2), ('gloo', 2)])
 def test_processes_are_one_with_the_whole_batch(backend, processes, sync_bn, tmp_path):
-    """With SyncBN also in the statistics that batch norms learn."""
+    """With SyncBN also in the statistics that batch norms learn: of four pairs, as those of two magnify rounding."""
     if backend == 'nccl' and processes > torch.cuda.device_count():
         pytest.skip('NCCL takes one process for each GPU')
     port = 20000 + (os.getpid() + 7 * processes + 31 * sync_bn + len(backend)) % 20000
     mp.spawn(train_in_processes, args=(port, str(tmp_path), backend, processes, sync_bn), nprocs=processes)
     alone = (build() if sync_bn else model_of('exlpose')).cuda()
-    Runner(alone).train([everything() if processes == 2 else portion(0)] * STEPS)
+    Runner(alone).train([everything()] * STEPS)
     for rank in range(processes):
         together = torch.load(tmp_path / f'{rank}.pt', map_location='cuda', weights_only=True)
         for name, value in alone.state_dict().items():

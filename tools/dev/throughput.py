@@ -180,14 +180,14 @@ def step_rates(config: Config, batch: int, steps: int, device: str) -> Iterator[
             own = device.startswith('cuda')
             memory = peak_of(device) if own else peak_memory(config, batch, device, ConfiguredStepper)
             yield Rate.of(f'memory of the step, batch {batch}', [memory], 'MB')
-            yield busy_share(stepper.step, min(steps, 10), device, f'device busy in the step, batch {batch}')
+            yield busy_share(stepper.step, min(steps, 5), device, f'device busy in the step, batch {batch}')
         del stepper
 
 
 def busy_share(task: Callable[[], object], steps: int, device: str, name: str) -> Rate:
     """The share of the time in which the device, or without a GPU torch, does something."""
     cuda = device.startswith('cuda')
-    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * cuda]) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
         start = time.perf_counter()
         for _ in range(steps):
             task()
