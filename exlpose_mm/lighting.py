@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -29,16 +30,27 @@ def check_lighting(name: str | Sequence[str]) -> str:
 
 
 class LightingSpecific(nn.Module):
-    """A part of a network that does one thing in low light and another on well-lit images.
+    """A part of a network that does one thing in low light and another on well-lit images: see :meth:`under`.
 
     Attributes:
-        active (str, optional): Which of the two, set by :func:`lighting`.
+        active (str | dict, optional): Which of the two, or how many rows of a batch are of which, set by
+            :func:`lighting`.
     """
 
-    active: str | None = None
+    active: str | dict[str, int] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of a batch of one lighting, or of both, each by itself."""
+        if isinstance(self.lit, str):
+            return self.under(self.lit, x)
+        return torch.cat([self.under(*part) for part in zip(self.lit, x.split([*self.lit.values()]))])
+
+    def under(self, name: str, x: Tensor) -> Tensor:
+        """What it makes of a batch of one lighting, one of :data:`LIGHTINGS`."""
+        raise NotImplementedError
 
     @property
-    def lit(self) -> str:
+    def lit(self) -> str | dict[str, int]:
         """The lighting of its input.
 
         Raises:
@@ -57,8 +69,8 @@ class LightingSpecific(nn.Module):
 class LSBN2d(LightingSpecific):
     """Lighting-specific batch normalisation: one ``BatchNorm2d`` per lighting.
 
-    ``bns[0]`` normalises low light, ``bns[1]`` well-lit features. Which one runs is
-    set by :func:`lighting`. Use it in any backbone that honours ``norm_cfg``::
+    ``bns[0]`` normalises low light, ``bns[1]`` well-lit features. Which one runs, or which on
+    which rows, is set by :func:`lighting`. Use it in any backbone that honours ``norm_cfg``::
 
         backbone=dict(type='ResNet', depth=50, norm_cfg=dict(type='LSBN2d'))
 
@@ -86,8 +98,8 @@ class LSBN2d(LightingSpecific):
         self.num_features = num_features
         self.bns = nn.ModuleList(nn.BatchNorm2d(num_features, **kwargs) for _ in LIGHTINGS)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.bns[LIGHTINGS.index(self.lit)](x)
+    def under(self, name: str, x: Tensor) -> Tensor:
+        return self.bns[LIGHTINGS.index(name)](x)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         names = set(self.bns[0].state_dict())
@@ -109,7 +121,7 @@ def specific_parts(module: nn.Module) -> list[LightingSpecific]:
 
 
 @contextmanager
-def lighting(module: nn.Module, name: str) -> Iterator[None]:
+def lighting(module: nn.Module, name: str | dict[str, int]) -> Iterator[None]:
     """Run ``module`` under one lighting: every LSBN in it uses that copy, a denoiser works in low light only.
 
     A module without such parts is left as it is. Blocks nest; leaving one restores what was
@@ -117,12 +129,14 @@ def lighting(module: nn.Module, name: str) -> Iterator[None]:
 
     Args:
         module (nn.Module): The network, or any part of it.
-        name (str): One of :data:`LIGHTINGS`.
+        name (str | dict): One of :data:`LIGHTINGS`; or of a batch of both, lighting to its number of rows, in their
+            order.
 
     Raises:
         ValueError: If ``name`` is not a lighting.
     """
-    check_lighting(name)
+    for one in name if isinstance(name, dict) else [name]:
+        check_lighting(one)
     parts = specific_parts(module)
     before = [part.active for part in parts]
     try:

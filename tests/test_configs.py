@@ -261,6 +261,7 @@ FASTER = dict(
     joints_only='target = dict(type="GenerateTarget", encoder=dict(**_base_.codec, **_base_.joints_only))\n'
     'train_pipeline = [*_base_.train_pipeline[:3], target, _base_.train_pipeline[-1]]\n'
     'train_dataloader = dict(dataset=dict(pipeline=train_pipeline))',
+    one_pass='model = _base_.one_pass',
     all_cores='train_dataloader = _base_.all_cores',
     all='optim_wrapper = dict(**_base_.fused, **_base_.bf16)\ndefault_hooks = _base_.channels_last',
 )

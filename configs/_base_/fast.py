@@ -9,6 +9,8 @@ import os
 bf16 = dict(type='BFloat16OptimWrapper')
 fused = dict(optimizer=dict(fused=True))
 channels_last = dict(channels_last=dict(type='ChannelsLastHook'))
+# Both lightings of a model with LSBN pass the backbone together: `model = _base_.one_pass`.
+one_pass = dict(separate_passes=False)
 # Samples are the same with any number of workers.
 all_cores = dict(num_workers=min(16, os.cpu_count() or 1))
 

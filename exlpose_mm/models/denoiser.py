@@ -54,11 +54,11 @@ class UNetDenoiser(LightingSpecific, BaseModule):
         self.leave = nn.Conv2d(widths[0], 24, 3, padding=1)
         self.mix = nn.Conv2d(6, 3, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x if self.lit == 'well_lit' else self.denoise(x)
+    def under(self, name: str, x: Tensor) -> Tensor:
+        return x if name == 'well_lit' else self.denoise(x)
 
     def denoise(self, x: Tensor) -> Tensor:
-        """What :meth:`forward` makes of low light."""
+        """What it makes of low light."""
         x = x.clamp(min=0)
         photons = torch.cat([x.clamp(max=self.BRIGHTEST) / 2, (x + 1e-3).sqrt()], dim=1)
         skips = [self.encode[0](self.enter(F.pixel_unshuffle(photons, 2)))]

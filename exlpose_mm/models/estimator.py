@@ -40,7 +40,9 @@ class LightingEstimator(BasePoseEstimator):
             :func:`~exlpose_mm.models.defaults.default_preprocessor`.
         separate_passes (bool, optional): Whether each lighting is a pass of its own through backbone and neck in
             training. Without LSBN their batch norms then train with the statistics of one lighting and test with the
-            mixture. Defaults to None: if there is LSBN or a denoiser, which need it.
+            mixture. With LSBN in all their norms nothing but rounding depends on it: one pass launches fewer kernels,
+            for which a GPU waits in small batches, and moves more memory. Defaults to None: if there is LSBN or a
+            denoiser.
         frozen (bool): Whether nothing but the backbone's denoiser learns, see
             :class:`~exlpose_mm.models.denoiser.DenoisedBackbone`: a model that learned in the light stays as it is,
             statistics included, and what the teachers and the labels of dark images say trains the network before it.
@@ -52,8 +54,7 @@ class LightingEstimator(BasePoseEstimator):
     Raises:
         ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
             but does not use it everywhere or recomputes it (``with_cp``), if a teacher taps an
-            unknown layer, if there is LSBN or a denoiser but no ``separate_passes``, if it is ``frozen`` and has no
-            denoiser, or as the teachers.
+            unknown layer, if it is ``frozen`` and has no denoiser, or as the teachers.
     """
 
     def __init__(
@@ -69,10 +70,7 @@ class LightingEstimator(BasePoseEstimator):
         head, teacher = _split(head)
         preprocessor = default_preprocessor(data_preprocessor)
         super().__init__(backbone, neck=neck, head=head, data_preprocessor=preprocessor, **kwargs)
-        specific = has_specific_features(self)
-        self.separate_passes = specific if separate_passes is None else separate_passes
-        if specific and not self.separate_passes:
-            raise ValueError('LSBN2d and a denoiser run under one lighting at a time: leave separate_passes=False out')
+        self.separate_passes = has_specific_features(self) if separate_passes is None else separate_passes
         cfgs = dict(backbone=backbone, neck=neck or {}, head=(head or {}).get('head', head or {}))
         for name, part in self.network.items():
             check_norms(part, cfgs[name])

@@ -43,7 +43,7 @@ def check_norms_learn(part: nn.Module) -> None:
 
 
 def has_specific_features(model: Any) -> bool:
-    """Whether backbone or neck has LSBN or a denoiser, and so runs under one lighting at a time."""
+    """Whether backbone or neck has LSBN or a denoiser, which by default run under one lighting at a time."""
     return bool(specific_parts(model.backbone) or model.with_neck and specific_parts(model.neck))
 
 
@@ -69,9 +69,13 @@ def extract_each(model: Any, inputs: dict[str, Tensor], taps: list[str]) -> tupl
 
 
 def extract_jointly(model: Any, inputs: dict[str, Tensor], taps: list[str]) -> tuple[Features, Taps]:
-    """As :func:`extract_each`, in one pass of both, for networks without LSBN."""
-    sizes = [len(images) for images in inputs.values()]
-    with tap(model.backbone, taps) as outputs:
+    """As :func:`extract_each`, in one pass of both, in which LSBN and a denoiser tell the rows of one from the other's.
+
+    It is the same but for rounding if there is LSBN, and takes half the kernels of all but the norms.
+    """
+    rows = {name: len(images) for name, images in inputs.items()}
+    sizes = [*rows.values()]
+    with lighting(model, rows), tap(model.backbone, taps) as outputs:
         joint = model.extract_feat(torch.cat([*inputs.values()]))
     feats = dict(zip(inputs, zip(*(x.split(sizes) for x in joint))))
     tapped = {name: {key: x.split(sizes)[i] for key, x in outputs.items()} for i, name in enumerate(inputs)}

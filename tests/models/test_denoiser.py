@@ -160,8 +160,6 @@ def test_not_frozen_all_learn_and_the_teacher_sees_the_image_itself():
 def test_a_model_without_a_denoiser_cannot_be_frozen():
     with pytest.raises(ValueError, match='frozen=True leaves nothing to learn'):
         build(frozen=True)
-    with pytest.raises(ValueError, match='a denoiser run under one lighting at a time'):
-        build(backbone=RESNET, separate_passes=False)
 
 
 def test_the_momentum_teacher_has_one_too():

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What only a GPU can show: the tests marked `cuda`, then pairs per second of the paper's config, with everything that makes
-# it faster and plain, and of the model in the box (PRETRAINED: MobileNetV2's weights). Needs the packages of requirements.txt
+# it faster, that and one pass, and plain, and of the model in the box (PRETRAINED: MobileNetV2's weights). Needs the packages of requirements.txt
 # in PYTHON's environment. Results go to OUT as they come, so that a run that is cut off loses nothing.  usage: PYTHON=python3 OUT=work_dirs/gpu bash tools/dev/on_gpu.sh [SECONDS FOR TESTS]
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -20,8 +20,10 @@ config=configs/exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py
     echo 'pipeline = [_base_.load_pair, _base_.normalise, _base_.train_crop, target, _base_.pack]'
     echo 'train_dataloader = dict(**_base_.all_cores, dataset=dict(pipeline=pipeline))'
 } > "$out/fast.py"
-for which in "$out/fast.py" configs/dark-lspet/exlpose-features-adapted_mobilenetv2_1xb32-6e_dark-lspet-256x192.py "$config"; do
-    case $which in "$out"*) name=fast ;; "$config") name=plain ;; *) name=box ;; esac
+echo "_base_ = ['$out/fast.py']
+model = dict(separate_passes=False)" > "$out/one-pass.py"
+for which in "$out"/{fast,one-pass}.py configs/dark-lspet/exlpose-features-adapted_mobilenetv2_1xb32-6e_dark-lspet-256x192.py "$config"; do
+    case $which in "$out"*) name=$(basename "$which" .py) ;; "$config") name=plain ;; *) name=box ;; esac
     timeout 240 "$python" tools/dev/benchmark.py "$which" --throughput --device "${DEVICE:-cuda}" --out "$out/$name.json" \
         ${THROUGHPUT:---steps 50 --iterations 200} 2>&1 |
         grep --line-buffered -v paramwise_options | tee "$out/$name.txt"
