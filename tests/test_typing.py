@@ -49,5 +49,5 @@ def test_untyped_parameters_and_results_are_found() -> None:
 
 def test_public_names_tell_their_types() -> None:
     functions = dict(public_functions())
-    assert {'lighting', 'LSBN2d.__init__', 'LSBN2d.forward', 'ScaleToMean.transform'} <= functions.keys()
+    assert {'lighting', 'LSBN2d.__init__', 'LSBN2d.under', 'ScaleToMean.transform'} <= functions.keys()
     assert {name: untyped(function) for name, function in functions.items() if untyped(function)} == {}
