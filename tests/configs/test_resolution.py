@@ -57,12 +57,6 @@ def frozen(name: str) -> dict:
     return dict(parts, hooks=[json.loads(hook) for hook in parts['hooks']])
 
 
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch):
-    for name in ('DATA_ROOT', 'PRETRAINED'):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.mark.parametrize('name', FROZEN['configs'])
 def test_a_published_row_resolves_as_before(name):
     now, before = resolved(name), frozen(name)

@@ -33,12 +33,6 @@ REAL = ROOT / 'configs/dark-lspet/exlpose_mobilenetv2_1xb32-6e_dark-lspet-real-1
 PATHS = ['/data/a b', "/data/it's", 'C:\\data\\new', '/data/[1],2', '/data/100%{}$x', '/data/größe']
 
 
-@pytest.fixture(autouse=True)
-def no_variables(monkeypatch):
-    for name in ('DATA_ROOT', 'PRETRAINED'):
-        monkeypatch.delenv(name, raising=False)
-
-
 def roots(node):
     """Every value of a key `data_root`, and every path of an annotation file that has a folder."""
     found = set()

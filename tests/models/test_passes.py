@@ -4,35 +4,23 @@ import copy
 
 import pytest
 import torch
-from mmengine.registry import MODELS
-from mmpose.utils import register_all_modules
+from mmpose.registry import MODELS
 from test_estimators import build, pairs
+from test_lighting import BACKBONES
 from test_stalls import cpn, exlpose, features, momentum, unpaired
 from torch import nn
 
 from exlpose_mm import LIGHTINGS, LightingError, LSBN2d, lighting
+from exlpose_mm.models.defaults import default_taps
 from exlpose_mm.models.passes import extract_each, extract_jointly
 
-register_all_modules()
-LSBN = dict(type='LSBN2d')
-HRNET = {
-    f'stage{i}': dict(
-        num_modules=1,
-        num_branches=i,
-        block='BOTTLENECK' if i == 1 else 'BASIC',
-        num_blocks=(1,) * i,
-        num_channels=tuple(8 * 2**j for j in range(i)),
-    )
-    for i in (1, 2, 3, 4)
+DENOISED = dict(type='DenoisedBackbone', backbone='ResNet', depth=18)
+NETWORKS = {
+    **{name: dict(cfg, norm_cfg=dict(type='LSBN2d')) for name, cfg in BACKBONES.items()},
+    'denoiser': DENOISED,
+    'denoiser and LSBN': dict(DENOISED, norm_cfg=dict(type='LSBN2d')),
 }
-BACKBONES = {
-    'ResNet': dict(type='ResNet', depth=18, norm_cfg=LSBN),
-    'MobileNetV2': dict(type='MobileNetV2', norm_cfg=LSBN),
-    'HRNet': dict(type='HRNet', extra=HRNET, norm_cfg=LSBN),
-    'denoiser': dict(type='DenoisedBackbone', backbone='ResNet', depth=18),
-    'denoiser and LSBN': dict(type='DenoisedBackbone', backbone='MobileNetV2', norm_cfg=LSBN),
-}
-TAPS = {'HRNet': ['stage3'], 'MobileNetV2': ['layer2', 'layer7']}
+TAPS = {'MobileNetV3': ['layer2', 'layer7'], 'ShuffleNetV2': ['layers.1']}  # others have defaults
 
 
 class Net(nn.Module):
@@ -44,7 +32,7 @@ class Net(nn.Module):
         self.backbone = MODELS.build(backbone).double()
         self.backbone.train()
         for module in self.backbone.modules():
-            if isinstance(module, nn.BatchNorm2d) and 'Denoised' in backbone['type'] and 'norm_cfg' not in backbone:
+            if isinstance(module, nn.BatchNorm2d) and 'norm_cfg' not in backbone:
                 module.eval()  # a plain norm is not a lighting's
         self.extract_feat = self.backbone
 
@@ -58,16 +46,16 @@ def flat(outputs):
 
 
 @pytest.mark.parametrize('rows', [(3, 3), (2, 4)])
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', NETWORKS)
 def test_a_backbone(name, rows):
     torch.manual_seed(1)
     inputs = {lit: torch.rand(count, 3, 64, 64).double() for lit, count in zip(LIGHTINGS, rows)}
-    each = Net(BACKBONES[name])
+    each = Net(NETWORKS[name])
     jointly = copy.deepcopy(each)
     jointly.extract_feat = jointly.backbone
-    results = []
+    taps, results = TAPS.get(name) or default_taps(each.backbone), []
     for net, extract in ((each, extract_each), (jointly, extract_jointly)):
-        outputs = flat(extract(net, inputs, TAPS.get(name, ['layer1', 'layer4'])))
+        outputs = flat(extract(net, inputs, taps))
         sum((i + 1) * x.square().mean() for i, x in enumerate(outputs.values())).backward()
         gradients = {key: p.grad for key, p in net.named_parameters()}
         results.append({**outputs, **gradients, **net.state_dict()})

@@ -22,9 +22,12 @@ config=configs/exlpose/exlpose_cpn_r50_1xb32-32e_exlpose-256x192.py
 } > "$out/fast.py"
 echo "_base_ = ['$out/fast.py']
 model = dict(separate_passes=False)" > "$out/one-pass.py"
-for which in "$out"/{fast,one-pass}.py configs/dark-lspet/exlpose-features-adapted_mobilenetv2_1xb32-6e_dark-lspet-256x192.py "$config"; do
-    case $which in "$out"*) name=$(basename "$which" .py) ;; "$config") name=plain ;; *) name=box ;; esac
-    timeout 240 "$python" tools/dev/benchmark.py "$which" --throughput --device "${DEVICE:-cuda}" --out "$out/$name.json" \
+rates() {  # NAME CONFIG
+    timeout 240 "$python" tools/dev/benchmark.py "$2" --throughput --device "${DEVICE:-cuda}" --out "$out/$1.json" \
         ${THROUGHPUT:---steps 50 --iterations 200} 2>&1 |
-        grep --line-buffered -v paramwise_options | tee "$out/$name.txt"
-done
+        grep --line-buffered -v paramwise_options | tee "$out/$1.txt"
+}
+rates fast "$out/fast.py"
+rates one-pass "$out/one-pass.py"
+rates box configs/dark-lspet/exlpose-features-adapted_mobilenetv2_1xb32-6e_dark-lspet-256x192.py
+rates plain "$config"

@@ -82,8 +82,8 @@ row() {  # NAME SEED
 }
 
 [ -n "$from" ] || write_configs
-[ -d "$DATA_ROOT" ] || make_pairs || exit
-[ -f "$scratch/crops.lmdb" ] || cache_crops || exit
+make_pairs || exit  # both go on where they were stopped
+cache_crops || exit
 [ "${1:-}" != prepare ] || exit 0
 for seed in $seeds; do
     for name in $rows; do

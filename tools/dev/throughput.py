@@ -168,17 +168,16 @@ def _mark(device: str) -> Mark:
 
 def step_rates(config: Config, batch: int, steps: int, device: str) -> Iterator[Rate]:
     """Pairs per second of the step and of its yardsticks, the step's memory, and how busy it keeps the device."""
-    data = load_stacked(config, batch)
+    data, cuda = load_stacked(config, batch), device.startswith('cuda')
     for name, kind in STEPS.items():
-        if device.startswith('cuda'):
+        if cuda:
             torch.cuda.reset_peak_memory_stats()
         stepper = kind(config, data, device)
         seconds = durations(stepper.step, steps, device)
         yield Rate.of(f'{name}, batch {batch}', batch / np.array(seconds), 'pairs/s')
         if name == STEP:
             # Without a GPU a process' memory is all that it ever used.
-            own = device.startswith('cuda')
-            memory = peak_of(device) if own else peak_memory(config, batch, device, ConfiguredStepper)
+            memory = peak_of(device) if cuda else peak_memory(config, batch, device, ConfiguredStepper)
             yield Rate.of(f'memory of the step, batch {batch}', [memory], 'MB')
             yield busy_share(stepper.step, min(steps, 5), device, f'device busy in the step, batch {batch}')
         del stepper
