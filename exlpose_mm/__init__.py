@@ -37,7 +37,7 @@ from exlpose_mm.engine.hooks.momentum_teacher import MomentumTeacherHook
 from exlpose_mm.engine.hooks.reseed import ReseedHook
 from exlpose_mm.engine.hooks.running import LearningHook, OrphansHook, WorkDirHook
 from exlpose_mm.engine.hooks.validation import InitialValHook
-from exlpose_mm.engine.optim import BFloat16OptimWrapper
+from exlpose_mm.engine.optim import BFloat16OptimWrapper, GroupedOptimWrapperConstructor
 from exlpose_mm.engine.variables import VariablesHook
 from exlpose_mm.evaluation.boxes import LightingBoxMetric
 from exlpose_mm.evaluation.metric import LightingCocoMetric
@@ -89,6 +89,7 @@ __all__ = [
     'GammaDarken',
     'GradientReversal',
     'GramLoss',
+    'GroupedOptimWrapperConstructor',
     'HeatmapCrossEntropyLoss',
     'InitialValHook',
     'JointsHook',

@@ -185,14 +185,21 @@ def tap(module: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]
 
 def check_taps(module: nn.Module, layers: Iterable[str]) -> None:
     """Raise ``ValueError`` if a layer name is no submodule of ``module``."""
-    known = dict(module.named_modules())
-    unknown = [name for name in layers if not name or name not in known]
+    unknown = [name for name in layers if not name or not _has_submodule(module, name)]
     if unknown:
         top = [name for name, _ in module.named_children()]
         raise ValueError(
             f'{type(module).__name__} has no layer {unknown}; its top-level layers '
             f'are {top}, deeper ones are written with dots'
         )
+
+
+def _has_submodule(module: nn.Module, name: str) -> bool:
+    try:
+        module.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
 
 
 def check_lsbn(module: nn.Module) -> None:

@@ -10,19 +10,19 @@ import exlpose_mm
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = [
-    'AEHead', 'AEHeatmap', 'AddMomentumView', 'AntiAlias', 'BFloat16OptimWrapper', 'CPNCrop', 'CPNHead',
-    'CPNHeatmap', 'ChannelsLastHook', 'CheckpointFitHook', 'DarkenPeople', 'DenoisedBackbone', 'DomainAdversarialLoss',
+    'AEHead', 'AEHeatmap', 'AddMomentumView', 'AntiAlias', 'BFloat16OptimWrapper', 'CPNCrop', 'CPNHead', 'CPNHeatmap',
+    'ChannelsLastHook', 'CheckpointFitHook', 'DarkenPeople', 'DenoisedBackbone', 'DomainAdversarialLoss',
     'DualTeacherHead', 'ELLA', 'ExLPoseDataset', 'ExLPoseOCNDataset', 'ExLPosePeopleDataset', 'FeatureLoss',
-    'FiniteLossHook', 'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss', 'HeatmapCrossEntropyLoss',
-    'InitialValHook', 'JointsHook', 'KeepHeapHook', 'LIGHTINGS', 'LSBN2d', 'LearningHook',
-    'LightingBottomupPoseEstimator', 'LightingBoxMetric', 'LightingCocoMetric', 'LightingDataPreprocessor',
-    'LightingDetDataPreprocessor', 'LightingDetector', 'LightingError', 'LightingPoseEstimator',
-    'LightingVisualizer', 'LoadLabelledImage', 'LoadPairedImages', 'LogHistoryHook', 'LowLightEnhance',
-    'MaskInvalidPeople', 'MomentumTeacherHook', 'MultiScaleBottomupPoseEstimator', 'MultiScaleDEKRHead',
-    'OnLighting', 'OnStudent', 'OnViews', 'OrphansHook', 'PackPairedDetInputs', 'PackPairedInputs',
-    'PairedRandomAffine', 'ReseedHook', 'RowsDataset', 'SafeCheckpointHook', 'ScaleToMean', 'SeededBatchSampler',
-    'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'UNetDenoiser', 'VariablesHook',
-    'WorkDirHook', 'lighting', 'tap',
+    'FiniteLossHook', 'FloatHeadHook', 'GammaDarken', 'GradientReversal', 'GramLoss',
+    'GroupedOptimWrapperConstructor', 'HeatmapCrossEntropyLoss', 'InitialValHook', 'JointsHook', 'KeepHeapHook',
+    'LIGHTINGS', 'LSBN2d', 'LearningHook', 'LightingBottomupPoseEstimator', 'LightingBoxMetric', 'LightingCocoMetric',
+    'LightingDataPreprocessor', 'LightingDetDataPreprocessor', 'LightingDetector', 'LightingError',
+    'LightingPoseEstimator', 'LightingVisualizer', 'LoadLabelledImage', 'LoadPairedImages', 'LogHistoryHook',
+    'LowLightEnhance', 'MaskInvalidPeople', 'MomentumTeacherHook', 'MultiScaleBottomupPoseEstimator',
+    'MultiScaleDEKRHead', 'OnLighting', 'OnStudent', 'OnViews', 'OrphansHook', 'PackPairedDetInputs',
+    'PackPairedInputs', 'PairedRandomAffine', 'ReseedHook', 'RowsDataset', 'SafeCheckpointHook', 'ScaleToMean',
+    'SeededBatchSampler', 'SimulateLowLight', 'SoftmaxHeatmap', 'TagLighting', 'ThinPhotons', 'UNetDenoiser',
+    'VariablesHook', 'WorkDirHook', 'lighting', 'tap',
 ]  # fmt: skip
 """What users import. A name that goes breaks their code: say so in CHANGELOG.md."""
 

@@ -7,5 +7,5 @@ load_from = zoo + 'rtmpose-m_simcc-coco_pt-aic-coco_420e-256x192-d8dd5ca4_202301
 model = dict(_base_.lighting_specific, head=dict(_base_.taught, head=_base_.model.head))
 data_root, train_dataloader, val_dataloader, test_dataloader, val_evaluator, test_evaluator = in_the_dark(_base_)
 default_hooks, train_cfg, param_scheduler = _base_.hooks, _base_.few_epochs, _base_.fading
-optim_wrapper = dict(optimizer=dict(lr=1e-4))
+optim_wrapper = dict(constructor='GroupedOptimWrapperConstructor', optimizer=dict(lr=1e-4))
 custom_hooks = []  # MMPose's would bring its own pipeline back near the end of 420 epochs

@@ -13,6 +13,7 @@ max_epochs = 1
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=5e-4, weight_decay=0.05),
+    constructor='GroupedOptimWrapperConstructor',
     paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
     **_base_.bf16,
 )

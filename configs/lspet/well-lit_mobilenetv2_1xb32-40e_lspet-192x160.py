@@ -5,6 +5,7 @@ max_epochs = 40
 train_cfg = dict(max_epochs=max_epochs, val_interval=5)
 optim_wrapper = dict(
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),
+    constructor='GroupedOptimWrapperConstructor',
     paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0),
     **_base_.bf16,
 )

@@ -1,11 +1,11 @@
-"""Mixed precision on any device."""
+"""Optimisers: mixed precision on any device, and few groups of parameters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from mmengine.optim import OptimWrapper
-from mmpose.registry import OPTIM_WRAPPERS
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
+from mmpose.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 from torch import nn
 
 
@@ -22,3 +22,28 @@ class BFloat16OptimWrapper(OptimWrapper):
         device = next(model.parameters()).device.type
         with super().optim_context(model), torch.autocast(device, torch.bfloat16):
             yield
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class GroupedOptimWrapperConstructor(DefaultOptimWrapperConstructor):
+    """As mmengine's, with one group for all parameters that have the same options.
+
+    With ``paramwise_cfg`` mmengine makes a group for each parameter, and torch's optimisers, fused ones too, update
+    group by group: hundreds of small launches a step where two do. The updates are the same.
+    """
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        wrapper = super().__call__(model)
+        merged: list[dict] = []
+        for group in wrapper.optimizer.param_groups:
+            alike = next((other for other in merged if _options(other) == _options(group)), None)
+            if alike is None:
+                merged.append(dict(group))
+            else:
+                alike['params'] = [*alike['params'], *group['params']]
+        wrapper.optimizer.param_groups[:] = merged
+        return wrapper
+
+
+def _options(group: dict) -> dict:
+    return {name: value for name, value in group.items() if name != 'params'}

@@ -30,6 +30,7 @@ def plain(node):
 def resolved(name: str) -> dict:
     config = Config.fromfile(ROOT / name).to_dict()
     parts = plain({key: value for key, value in config.items() if key in READ | NAMED})
+    parts['optim_wrapper'].pop('constructor', None)  # how parameters are grouped changes no update
     hooks = [*parts.pop('default_hooks').values(), *parts.pop('custom_hooks')]
     return dict(parts, hooks=sorted(hooks, key=lambda hook: json.dumps(hook, sort_keys=True)))
 

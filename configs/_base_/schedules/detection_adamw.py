@@ -3,6 +3,7 @@
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2.5e-4, weight_decay=0.05),
+    constructor='GroupedOptimWrapperConstructor',
     paramwise_cfg=dict(norm_decay_mult=0, bias_decay_mult=0, bypass_duplicate=True),
 )
 warm_up = dict(type='LinearLR', begin=0, end=500, start_factor=0.001, by_epoch=False)
