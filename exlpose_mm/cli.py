@@ -7,12 +7,12 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from io import TextIOWrapper
 from types import SimpleNamespace
 
 import mmpose
 import torch
+from mmengine.config import Config
 from mmengine.utils import ProgressBar, Timer
 
 from exlpose_mm.datasets.files import DatasetError
@@ -23,6 +23,11 @@ from exlpose_mm.engine.hooks.joints import JointsError
 from exlpose_mm.engine.hooks.running import TrainingError
 from exlpose_mm.engine.variables import ConfigError, load_config, take_variables
 from exlpose_mm.evaluation.rows import PredictionError, SplitError
+
+NEEDED = dict(
+    train=('train_dataloader', 'train_cfg', 'optim_wrapper'), test=('test_dataloader', 'test_cfg', 'test_evaluator')
+)
+"""Parts of a config without which MMPose's scripts cannot do their work."""
 
 
 def count(text: str) -> int:
@@ -125,7 +130,7 @@ def run_mmpose_tool(name: str) -> None:
         rest, variables = take_variables(sys.argv[1:])
         sys.argv = [script, *rest]
         main = runpy.run_path(script)['main']
-        main.__globals__['Config'] = SimpleNamespace(fromfile=partial(load_config, **variables))
+        main.__globals__['Config'] = SimpleNamespace(fromfile=lambda path: _read(name, path, variables))
         main()
     except (
         DatasetError,
@@ -139,3 +144,14 @@ def run_mmpose_tool(name: str) -> None:
         TrainingError,
     ) as error:
         sys.exit(f'{name}: {error}')
+
+
+def _read(name: str, path: str, variables: dict[str, str]) -> Config:
+    config = load_config(path, **variables)
+    missing = [part for part in NEEDED[name] if config.get(part) is None]
+    if missing:
+        raise ConfigError(
+            f'{path} has no {", ".join(missing)}: it is of a model for inference, as tools/publish_model.py writes it; '
+            'name the config that the model was trained with'
+        )
+    return config

@@ -207,9 +207,9 @@ def _pop_maximum(padded: np.ndarray) -> np.ndarray:
 class SoftmaxHeatmap(MSRAHeatmap):
     """MMPose's Gaussian heatmaps for a head that predicts logits over positions.
 
-    Encodes like :class:`mmpose.codecs.MSRAHeatmap`; decodes the softmax over a map's cells, so
-    that a score is a probability in (0, 1]. Goes with
-    :class:`~exlpose_mm.models.losses.HeatmapCrossEntropyLoss`.
+    Encodes like :class:`mmpose.codecs.MSRAHeatmap`; decodes the softmax over a map's cells. A joint's score is the
+    highest probability in units of that of a perfect map, ``1 / (2 * pi * sigma**2)``, so that a threshold on it means
+    what it means for MMPose's heads. Goes with :class:`~exlpose_mm.models.losses.HeatmapCrossEntropyLoss`.
     """
 
     def decode(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +221,8 @@ class SoftmaxHeatmap(MSRAHeatmap):
         Returns:
             tuple: Joints (1, K, 2) in input pixels, scores (1, K) in (0, 1].
         """
-        return super().decode(softmax(encoded.astype(np.float32), axis=(1, 2)))
+        keypoints, scores = super().decode(softmax(encoded.astype(np.float32), axis=(1, 2)))
+        return keypoints, (scores * (2 * np.pi * self.sigma**2)).clip(max=1)
 
 
 @KEYPOINT_CODECS.register_module()

@@ -194,7 +194,20 @@ def test_softmax_heatmap_scores_a_joint_by_its_own_map():
     for k in range(3):
         y, x = np.unravel_index(logits[k].argmax(), (16, 12))
         assert np.abs(keypoints[0, k] / 4 - (x, y)).max() <= 0.25
-        assert scores[0, k] == pytest.approx(softmax(logits[k]).max(), rel=1e-5)
+        perfect = 1 / (2 * np.pi * 2**2)
+        assert scores[0, k] == pytest.approx(min(1, softmax(logits[k]).max() / perfect), rel=1e-5)
+
+
+@pytest.mark.parametrize('sigma', [1.5, 2, 3])
+def test_softmax_heatmap_is_sure_of_a_perfect_map(sigma):
+    """As sure as MMPose's heads are of theirs, whose thresholds of 0.2 and 0.3 hold for it too."""
+    codec = SoftmaxHeatmap((192, 256), (48, 64), sigma=sigma, unbiased=True)
+    maps = codec.encode(np.float32([[[24, 32] * codec.scale_factor]]))['heatmaps']
+    with np.errstate(divide='ignore'):
+        _, scores = codec.decode(np.log(maps))
+        _, spread = codec.decode(np.log(maps) / 4)  # a Gaussian of twice the width
+    assert scores.item() == pytest.approx(1, abs=0.03)
+    assert spread.item() == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_kernel_of_one_cell_does_not_blur(joints):

@@ -125,7 +125,7 @@ def run(args: argparse.Namespace, source: Source, model: BasePoseEstimator, boxe
         writer.close()
         predictions.write(path)
     print(f'\n{args.out}: {summary(predictions)}')
-    if not (predictions.content['annotations'] or args.boxes or args.whole_image):
+    if predictions.content['images'] and not (predictions.content['annotations'] or args.boxes or args.whole_image):
         print('nobody was found; lower --score-thr, or say --whole-image if one person fills the picture')
     frames = predictions.content['images']
     unknown = {name for name in lightings if name} - {frame['file_name'] for frame in frames}

@@ -12,6 +12,7 @@ from mmengine.fileio import dump
 from exlpose_mm.apis.detection import DetectionError, as_annotations, detect_people, list_images, load_detector
 from exlpose_mm.cli import Progress, device
 from exlpose_mm.datasets.exlpose import DatasetError
+from exlpose_mm.engine.checkpoints import CheckpointError
 from exlpose_mm.lighting import LIGHTINGS
 
 
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         images = list_images(args.ann_file, args.data_root, args.on)
         detector = load_detector(args.config, args.checkpoint, args.device)
-    except (DatasetError, DetectionError) as error:
+    except (CheckpointError, DatasetError, DetectionError) as error:
         sys.exit(f'detect_people: {error}')
     bar = Progress(len(images))
     detections, errors = detect_people(detector, images, args.on, args.score_thr, bar.update)

@@ -9,8 +9,6 @@ from mmdet.apis import inference_detector, init_detector
 from mmdet.models.detectors import BaseDetector
 from mmdet.structures import DetDataSample
 from mmdet.utils import get_test_pipeline_cfg
-from mmengine.config import Config
-from mmengine.hub import get_config
 from mmengine.registry import DefaultScope
 from mmpose.structures.bbox import bbox_xywh2xyxy
 
@@ -21,6 +19,8 @@ from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.datasets.transforms.lighting import TagLighting
 from exlpose_mm.datasets.transforms.loading import ImageError, load_image
 from exlpose_mm.datasets.transforms.photometry import ScaleToMean
+from exlpose_mm.engine.building import read_config
+from exlpose_mm.engine.fitting import load_fitting
 from exlpose_mm.lighting import check_lighting
 from exlpose_mm.models.preprocessor import LightingDataPreprocessor
 
@@ -49,17 +49,19 @@ def load_detector(config: str, checkpoint: str | None, device: str = 'cpu') -> B
     Args:
         config (str): Path of an MMDetection config, or ``mmdet::`` and its path below
             ``configs/``, e.g. ``'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py'``.
-        checkpoint (str, optional): Path or URL of its weights. It is unpickled as usual in
-            MMDetection: take it from a source you trust. None leaves random weights.
+        checkpoint (str, optional): Path or URL of its weights; no code of it is run. None leaves random weights.
         device (str): Defaults to ``'cpu'``.
 
     Raises:
         DetectionError: If the detector does not know the class ``person``.
+        CheckpointError: If the checkpoint cannot be read or is of another model.
     """
-    cfg = get_config(config) if '::' in config else Config.fromfile(config)
+    cfg = read_config(config)
     # mmdet makes its scope the default one for good.
     with DefaultScope.overwrite_default_scope('mmdet'):
         detector = init_detector(cfg, checkpoint, palette='coco', device=device)
+    if checkpoint:
+        load_fitting(detector, checkpoint)  # MMDetection's loading, which knows the classes, takes what fits
     if PERSON not in detector.dataset_meta['classes']:
         raise DetectionError(
             f'{checkpoint} detects {tuple(detector.dataset_meta["classes"])}, but '
@@ -202,7 +204,9 @@ def sized(images: list[dict], paths: dict[int, str]) -> list[dict]:
 
 
 def _people(detector: BaseDetector, image: np.ndarray, lighting: str, score_thr: float) -> list[tuple[list, float]]:
-    """Boxes (x, y, w, h) of at least one pixel, and their scores."""
+    """Boxes (x, y, w, h) of at least one pixel, and their scores; an image without any light shows nobody."""
+    if not image.any():
+        return []
     with DefaultScope.overwrite_default_scope('mmdet'):
         found = _infer(detector, image, lighting).pred_instances.cpu()
     boxes = torch.cat([found.bboxes[:, :2], found.bboxes[:, 2:] - found.bboxes[:, :2]], dim=1)

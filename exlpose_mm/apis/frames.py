@@ -81,6 +81,8 @@ class Source:
     def _find(self) -> list[str]:
         if osp.isfile(self.source):
             return [self.source]
+        if not osp.exists(self.source) and not glob.has_magic(self.source):
+            raise SourceError(f'no file or folder {self.source!r}')
         inside = osp.join(glob.escape(self.source), '*') if osp.isdir(self.source) else self.source
         paths = sorted(glob.glob(inside, recursive=True))
         self.left_out = [

@@ -20,6 +20,7 @@ from exlpose_mm.apis.frames import SourceError, check_different
 from exlpose_mm.datasets.annotations import box_problem, people_of
 from exlpose_mm.datasets.reading import read_annotations
 from exlpose_mm.engine import zoo
+from exlpose_mm.engine.building import naming_joints, read_config
 from exlpose_mm.engine.fitting import load_fitting
 from exlpose_mm.lighting import check_lighting
 from exlpose_mm.visualization import draw_poses, is_dark, lift
@@ -35,7 +36,8 @@ def load_model(
     """A pose estimator of any config of this package or of MMPose, or the one that is shipped.
 
     Args:
-        config (str, optional): Path. By default, with no checkpoint either, the shipped model's.
+        config (str, optional): Path, or ``mmpose::`` and its path below ``configs/``. By default, with no checkpoint
+            either, the shipped model's.
         checkpoint (str, optional): Path or URL; no code of it is run.
         device (str): Defaults to ``'cpu'``.
         lighting (str, optional): Of every image. By default ``TagLighting`` reads it from each.
@@ -53,10 +55,11 @@ def load_model(
             f'{config or checkpoint} alone is no model: name a config and its checkpoint, or neither to take the '
             'shipped model'
         )
-    cfg = Config.fromfile(config)
+    cfg = read_config(config)
     if lighting is not None:
         cfg.test_dataloader.dataset.pipeline = _forced(cfg, lighting)
     cfg.setdefault('train_dataloader', cfg.get('test_dataloader'))  # a deployed model has only that
+    cfg.train_dataloader.dataset = naming_joints(cfg.train_dataloader.dataset)
     model = init_model(cfg, None, device=device)
     load_fitting(model, checkpoint)
     return model

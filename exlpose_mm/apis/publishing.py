@@ -6,7 +6,7 @@ from mmengine.config import Config
 
 from exlpose_mm.apis.deployment import predicting_head
 from exlpose_mm.datasets.people import PEOPLE
-from exlpose_mm.engine.building import build_model, strip_init_cfg
+from exlpose_mm.engine.building import build_model, naming_joints, strip_init_cfg
 from exlpose_mm.engine.checkpoints import SAFETENSORS, save_half
 from exlpose_mm.engine.fitting import load_fitting
 from exlpose_mm.writing import write_file
@@ -52,14 +52,14 @@ def inference_config(config: Config) -> Config:
     """
     model = _model(config)
     model['head'] = predicting_head(model)
-    people = config.train_dataloader.dataset
+    people = naming_joints(config.train_dataloader.dataset)
     dataset = {key: people[key] for key in ('type', 'metainfo') if key in people}
     return Config(
         dict(
             default_scope='mmpose',
             custom_imports=dict(imports=['exlpose_mm'], allow_failed_imports=False),
             data_mode=config.get('data_mode', 'topdown'),
-            dataset_type=people.type,  # by which MMPoseInferencer would choose a detector, and then fetch it
+            dataset_type=people['type'],  # by which MMPoseInferencer would choose a detector, and then fetch it
             model=model,
             train_dataloader=dict(dataset=dataset),  # names the joints
             test_dataloader=dict(dataset=dict(dataset, pipeline=config.test_dataloader.dataset.pipeline)),

@@ -23,7 +23,7 @@ SHARED = (
 )
 """Steps that take both images of a pair alike."""
 OF_ONE_LIGHT = ('Albumentation', 'PhotometricDistortion', 'YOLOXHSVRandomAug')
-"""Steps that change colours as they are in the light; the camera's darkness takes their place."""
+"""Steps that change colours, blur or cut out as suits the light; the camera's darkness takes their place."""
 LEVELS = {row: level for level, row in ROW_OF_LEVEL.items() if level.startswith('exlpose-')}
 """Row of the table to the level of ExLPose's camera."""
 LOAD = dict(type='LoadLabelledImage')
@@ -38,8 +38,8 @@ def in_the_dark(config: Config, level: str | Sequence[float] = 'exlpose') -> Par
 
     Training gets pairs of an image and its simulated darkness. Validation and test see the same people at each of the
     levels ``exlpose-normal``, ``exlpose-hard`` and ``exlpose-extreme`` and well lit, and give a row of AP for each. A
-    config in text gives ``_base_`` if the stock config is its base. Augmentations of colour (:data:`OF_ONE_LIGHT`) are
-    left out.
+    config in text gives ``_base_`` if the stock config is its base. Augmentations for the light (:data:`OF_ONE_LIGHT`)
+    are left out. Tests are on annotated boxes: those of a ``bbox_file`` were found in the light.
 
     Args:
         config (Config): With ``train_dataloader``, ``val_dataloader`` and ``val_evaluator``; is not changed.
@@ -49,6 +49,7 @@ def in_the_dark(config: Config, level: str | Sequence[float] = 'exlpose') -> Par
         ValueError: If a pipeline has a step of which it is not known whether it takes pairs; names it.
     """
     people = deepcopy(config.val_dataloader.dataset)
+    people.pop('bbox_file', None)
     evaluator = dict(
         _delete_=True,
         type='LightingCocoMetric',

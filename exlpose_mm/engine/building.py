@@ -5,9 +5,19 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
+from mmengine.hub import get_config
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
 from mmpose.registry import DATASETS, MODELS
+
+
+def read_config(name: str) -> Config:
+    """A config by its path, or one of an OpenMMLab package by its name and its path below ``configs/``.
+
+    Args:
+        name (str): As ``'configs/demo/exlpose.py'`` or ``'mmdet::rtmdet/rtmdet_m_8xb32-300e_coco.py'``.
+    """
+    return get_config(name) if '::' in name else Config.fromfile(name)
 
 
 def strip_init_cfg(config: dict | list | tuple) -> None:
@@ -57,6 +67,14 @@ def whole_members(dataset: dict) -> list[dict]:
         dict(member, pipeline=[*member.get('pipeline', []), *following])
         for member in dataset.get('datasets', [dataset])
     ]
+
+
+def naming_joints(dataset: dict) -> dict:
+    """The part of a data set's config by which MMPose knows its joints: of several data sets, the first.
+
+    A ``CombinedDataset`` has a ``metainfo`` of its own.
+    """
+    return dataset['datasets'][0] if 'datasets' in dataset and 'metainfo' not in dataset else dataset
 
 
 def build_uncached(config: Config, part: str = 'train') -> list:

@@ -126,7 +126,7 @@ def _without_empty_options(argv: list[str]) -> list[str]:
 
 def _set(config: Config, name: str, value: str) -> None:
     places = _PLACES[name](config)
-    if value in places:  # the config has taken it from the environment
+    if places == {value}:  # the config has taken it from the environment
         return
     if len(places) != 1:
         found = f'{len(places)} that differ: {", ".join(sorted(places))}' if places else 'none'

@@ -13,7 +13,7 @@ from exlpose_mm.lighting import LIGHTINGS, check_taps, lighting
 from exlpose_mm.models.defaults import default_preprocessor
 from exlpose_mm.models.dense_distillation import dense_output_of
 from exlpose_mm.models.heads.dual_teacher import DualTeacherHead
-from exlpose_mm.models.passes import check_norms, extract, has_specific_features
+from exlpose_mm.models.passes import check_norms, check_norms_learn, extract, has_specific_features
 from exlpose_mm.models.teachers import MomentumTeacher
 from exlpose_mm.models.transfer import select
 from exlpose_mm.views import rows_by_lighting
@@ -53,8 +53,9 @@ class LightingEstimator(BasePoseEstimator):
 
     Raises:
         ValueError: At build time, if backbone, neck or (wrapped) head was given ``norm_cfg=dict(type='LSBN2d')``
-            but does not use it everywhere or recomputes it (``with_cp``), if a teacher taps an
-            unknown layer, if it is ``frozen`` and has no denoiser, or as the teachers.
+            but does not use it everywhere, recomputes it (``with_cp``) or keeps all its statistics in training
+            (``norm_eval``), if a teacher taps an unknown layer, if it is ``frozen`` and has no denoiser, or as the
+            teachers.
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class LightingEstimator(BasePoseEstimator):
         cfgs = dict(backbone=backbone, neck=neck or {}, head=(head or {}).get('head', head or {}))
         for name, part in self.network.items():
             check_norms(part, cfgs[name])
+            if not frozen:
+                check_norms_learn(part, partly=True)
         if getattr(self.head, 'well_lit_teacher', None) is not None:
             self.head.well_lit_teacher.meet(self.backbone, self.head.head)
         check_taps(self.backbone, self._taps)
@@ -123,9 +126,16 @@ class LightingEstimator(BasePoseEstimator):
             dict: What the head's ``loss`` returns.
 
         Raises:
-            TypeError: If the head is not a ``DualTeacherHead``, which a test does without.
+            TypeError: If the head is not a ``DualTeacherHead``, which a test does without, or the images are of
+                unnamed lightings, as a pipeline without pairs packs them.
             ValueError: If some low-light images come with a view for the momentum teacher and some without.
         """
+        if not isinstance(inputs, dict):
+            raise TypeError(
+                'in training each image is named by its lighting: let the data set load pairs, lighting="paired", or '
+                "have the pipeline end in dict(type='PackPairedInputs', inputs=['low_light', 'well_lit']), which packs "
+                'those of the two that a sample has'
+            )
         if not isinstance(self.head, DualTeacherHead):
             raise TypeError(
                 f'a {type(self.head).__name__} cannot learn from two lightings at once: wrap it, '

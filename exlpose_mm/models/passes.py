@@ -30,12 +30,19 @@ def check_norms(part: nn.Module, cfg: dict) -> None:
     check_without_checkpointing(part)
 
 
-def check_norms_learn(part: nn.Module) -> None:
-    """Raise ``ValueError`` if LSBN keeps its statistics in training, which then are of neither lighting."""
+def check_norms_learn(part: nn.Module, partly: bool = False) -> None:
+    """Raise ``ValueError`` if LSBN keeps its statistics in training, which then are of neither lighting.
+
+    Args:
+        part (nn.Module): Backbone, neck or head.
+        partly (bool): Whether it is enough that some of it learns. Stages are frozen on purpose where nothing does
+            so by default, as where a checkpoint has learned both lightings.
+    """
     part.train()
+    layers = lsbn_layers(part)
     names = {id(layer): name for name, layer in part.named_modules()}
-    fixed = [names[id(layer)] for layer in lsbn_layers(part) if not all(bn.training for bn in layer.bns)]
-    if fixed:
+    fixed = [names[id(layer)] for layer in layers if not all(bn.training for bn in layer.bns)]
+    if fixed and not (partly and len(fixed) < len(layers)):
         raise ValueError(
             f'{type(part).__name__} keeps the statistics of {len(fixed)} of its LSBN2d layers ({", ".join(fixed[:3])}) '
             'in training, so that they never become those of a lighting: set norm_eval=False and frozen_stages=-1'

@@ -35,12 +35,18 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
     nobody waits for that if they are in pinned memory.
 
     Raises:
-        ValueError: If ``merge`` names an unknown lighting, or a batch has no image of those it names.
+        ValueError: If ``merge`` names an unknown lighting, if a preprocessor has ``batch_augments``, which would change
+            a pair's labels once for each image, or if a batch has no image of those that ``merge`` names.
     """
 
     def __init__(self, low_light: ConfigType, well_lit: ConfigType, merge: Sequence[str] = ()) -> None:
         super().__init__(non_blocking=True)
         cfgs = dict(zip(LIGHTINGS, (low_light, well_lit)))
+        if any(cfg.get('batch_augments') for cfg in cfgs.values()):
+            raise ValueError(
+                'batch_augments would change the labels of a pair once for each of its images: leave it out of the '
+                'preprocessor (batch_augments=None), and put what moves pixels into the pipeline'
+            )
         # The branches would reorder channels by a list, for which the host waits; of a batch it is a flip.
         self.swapped = {
             name for name, cfg in cfgs.items() if bool(cfg.get('bgr_to_rgb')) != bool(cfg.get('rgb_to_bgr'))
@@ -95,7 +101,5 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             images = self.cast_data(images)
         if name in self.swapped:
             images = images.flip(1) if isinstance(images, Tensor) else [image.flip(0) for image in images]
-        branch = self.branches[name]
         # It would move all samples to the device to no avail: forward does that once.
-        samples = samples if getattr(branch, 'batch_augments', None) else []
-        return branch(dict(inputs=images, data_samples=samples), training)['inputs']
+        return self.branches[name](dict(inputs=images, data_samples=[]), training)['inputs']

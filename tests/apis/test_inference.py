@@ -19,7 +19,7 @@ from test_detection import detector, detector_files  # noqa: F401 (fixtures)
 from test_tools import DEMO, random_checkpoint
 from test_transforms import image
 
-from exlpose_mm.apis.detection import people_in
+from exlpose_mm.apis.detection import load_detector, people_in
 from exlpose_mm.apis.frames import Source, SourceError, Writer
 from exlpose_mm.apis.inference import (
     Predictions,
@@ -30,6 +30,8 @@ from exlpose_mm.apis.inference import (
     load_model,
     whole_image,
 )
+from exlpose_mm.engine.building import build_model, read_config
+from exlpose_mm.engine.zoo import DETECTOR_CONFIG, DETECTOR_WEIGHTS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -93,7 +95,13 @@ class TestSource:
 
     @pytest.mark.parametrize(
         'name, message',
-        [('nothing.mp4', 'no file'), ('empty', 'no image in'), ('*.png', 'no image in'), ('77', 'webcam 77')],
+        [
+            ('nothing.mp4', 'no file'),
+            ('nothing.png', "no file or folder '.*nothing.png'$"),
+            ('empty', 'no image in'),
+            ('*.png', 'no image in'),
+            ('77', 'webcam 77'),
+        ],
     )
     def test_nothing_to_look_at(self, tmp_path, name, message):
         (tmp_path / 'empty').mkdir()
@@ -196,6 +204,10 @@ class TestBoxes:
     def test_nobody(self, detector):  # noqa: F811
         assert people_in(detector, image(high=4, size=(96, 128)), score_thr=1.1).shape == (0, 4)
 
+    def test_nobody_is_in_a_picture_without_light(self):
+        found = people_in(load_detector(DETECTOR_CONFIG, DETECTOR_WEIGHTS), np.zeros((720, 1080, 3), np.uint8))
+        assert found.shape == (0, 4)
+
 
 class TestLighting:
     def test_is_read_from_the_image_or_forced(self, model, checkpoint):
@@ -233,6 +245,15 @@ class TestLighting:
         config.write_text("test_dataloader = dict(dataset=dict(pipeline=[dict(type='LoadImage')]))", encoding='utf-8')
         with pytest.raises(ValueError, match='plain.py has no TagLighting'):
             load_model(str(config), 'none.pth', lighting='well_lit')
+
+
+def test_a_config_of_mmpose_by_its_name(tmp_path):
+    name = 'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_mobilenetv2_8xb64-210e_coco-256x192.py'
+    model = build_model(read_config(name).model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / 'stock.pth')
+    loaded = load_model(name, str(tmp_path / 'stock.pth'))
+    assert loaded.dataset_meta['num_keypoints'] == 17
+    assert torch.equal(loaded.backbone.conv1.conv.weight, model.backbone.conv1.conv.weight)
 
 
 def test_nobody_gives_no_poses(model):
@@ -516,7 +537,18 @@ class TestTool:
         content = json.loads((tmp_path / 'predictions.json').read_text(encoding='utf-8'))
         assert len(content['annotations']) > 1
 
-    @pytest.mark.parametrize('source, message', [('nowhere', 'no image in'), ('nowhere.mp4', 'no file')])
+    def test_a_detector_of_another_model(self, folder, checkpoint, detector_files, tmp_path):  # noqa: F811
+        people = ('--detector', detector_files[0], checkpoint)
+        with pytest.raises(SystemExit, match='demo: .* is not of this model'):
+            demo(folder / '0.png', DEMO, checkpoint, '--out', tmp_path, people=people)
+
+    def test_nothing_is_said_of_people_where_nothing_could_be_read(self, tmp_path, capsys):
+        cv2.imwrite(str(tmp_path / 'deep.png'), np.ones((64, 64, 3), np.uint16))
+        with pytest.raises(SystemExit, match='1 images were left out:\n.*8 bits'):
+            demo(tmp_path / 'deep.png', '--out', tmp_path / 'out', people=())
+        assert 'nobody was found' not in capsys.readouterr().out
+
+    @pytest.mark.parametrize('source, message', [('nowhere', 'no file or folder'), ('nowhere.mp4', 'no file')])
     def test_an_input_that_is_not_there(self, source, message, checkpoint, tmp_path):
         with pytest.raises(SystemExit, match=f'demo: {message}'):
             demo(tmp_path / source, DEMO, checkpoint)

@@ -157,6 +157,17 @@ class TestInTheDark:
         with pytest.raises(ValueError, match=r'knows no step my\.Warp'):
             in_the_dark(config)
 
+    def test_boxes_are_those_of_the_labels(self):
+        """Those of a file were found in the light, which nobody has in the dark."""
+        config = stock_config(
+            'mmpose::body_2d_keypoint/topdown_heatmap/coco/td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
+        )
+        assert config.val_dataloader.dataset.bbox_file
+        _, _, val, test, *_ = in_the_dark(config)
+        assert [dataset.get('bbox_file') for part in (val, test) for dataset in part['dataset']['datasets']] == 8 * [
+            None
+        ]
+
     def test_leaves_the_config_as_it_is(self):
         config = stock_config(self.STOCK)
         before = config.to_dict()

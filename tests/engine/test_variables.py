@@ -22,6 +22,7 @@ from test_tools import DEMO, PAPER, random_checkpoint
 
 from exlpose_mm import cli
 from exlpose_mm.apis.deployment import plain_config
+from exlpose_mm.engine import zoo
 from exlpose_mm.engine.building import strip_init_cfg
 from exlpose_mm.engine.variables import ConfigError, VariablesHook, load_config, take_variables
 from exlpose_mm.splits import OCN_CAMERAS
@@ -98,6 +99,11 @@ class TestDataRoot:
     def test_of_several_data_sets_or_none_is_refused(self, tmp_path):
         with pytest.raises(ConfigError, match='2 that differ: data/dark-lspet, data/exlpose-example'):
             load_config(dumped(REAL, tmp_path), data_root='/elsewhere')
+        (tmp_path / 'mine.py').write_text(
+            f"_base_ = ['{PAPER}']\ntrain_dataloader = dict(dataset=dict(data_root='/data/mine'))", encoding='utf-8'
+        )
+        with pytest.raises(ConfigError, match='2 that differ: /data/mine, /elsewhere'):
+            load_config(tmp_path / 'mine.py', data_root='/elsewhere')
         (tmp_path / 'own.py').write_text("model = dict(type='TopdownPoseEstimator')", encoding='utf-8')
         with pytest.raises(ConfigError, match='own.py: data_root=/elsewhere .* none'):
             load_config(tmp_path / 'own.py', data_root='/elsewhere')
@@ -164,6 +170,14 @@ class TestTools:
         monkeypatch.setattr(sys, 'argv', ['test.py', str(copy), 'x.pth', '--cfg-options', 'data_root=/d'])
         with pytest.raises(SystemExit, match='^test: .*2 that differ'):
             cli.run_mmpose_tool('test')
+
+    @pytest.mark.parametrize(
+        'name, missing', [('train', 'train_cfg, optim_wrapper'), ('test', 'test_cfg, test_evaluator')]
+    )
+    def test_refuse_a_config_for_inference(self, monkeypatch, name, missing):
+        monkeypatch.setattr(sys, 'argv', [name, zoo.CONFIG, *[zoo.WEIGHTS] * (name == 'test')])
+        with pytest.raises(SystemExit, match=f'^{name}: .*exlpose.py has no {missing}: it is of a model for inference'):
+            cli.run_mmpose_tool(name)
 
     @pytest.mark.parametrize('locale', [{}, dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')])
     def test_a_copy_is_tested_on_the_data_that_were_asked_for(self, exlpose_root, tmp_path, locale):

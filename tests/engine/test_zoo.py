@@ -67,6 +67,19 @@ class TestName:
         assert person['bbox'][0] == [0, 0, 96, 128], 'the whole image'
         assert (tmp_path / 'out/visualizations/night.jpg').is_file()
 
+    @pytest.mark.parametrize('level', [None, 'exlpose-normal'])
+    def test_draws_what_it_is_sure_of(self, data_dir, tmp_path, level):
+        """With nothing said, as MMPose's models do: more than a box's lines change."""
+        _, (frame, box, *_) = (shot for _, shot in zip(range(2), photographs(data_dir, level)))
+        left, top, right, bottom = box.astype(int).clip(0)
+        cv2.imwrite(str(tmp_path / 'person.png'), frame[top:bottom, left:right])
+        inferencer = MMPoseInferencer('exlpose', device='cpu')
+        drawn, bare = (
+            next(inferencer(str(tmp_path / 'person.png'), return_vis=True, kpt_thr=threshold))['visualization'][0]
+            for threshold in (0.3, 2.0)
+        )
+        assert (drawn != bare).any(axis=-1).mean() > 0.005
+
     def test_gives_the_weights_that_are_shipped(self, model, picture):
         (wanted,) = inference_topdown(model, picture)
         found = next(MMPoseInferencer('exlpose', device='cpu')(picture, return_datasamples=True))['predictions'][0]

@@ -119,6 +119,12 @@ class TestPreprocessor:
             want = torch.stack([(image[channel].float() - (1 + i)) / (4 + i) for i, channel in enumerate(order)])
             assert torch.equal(got[:, : image.shape[1]], want) and (got[:, image.shape[1] :] == 0).all()
 
+    @pytest.mark.parametrize('lit', LIGHTINGS)
+    def test_what_would_move_the_labels_once_for_each_image_is_refused(self, lit):
+        augment = [dict(type='BatchSyncRandomResize', random_size_range=(64, 96), interval=1)]
+        with pytest.raises(ValueError, match='batch_augments would change the labels of a pair'):
+            MODELS.build({**PREPROCESSOR, lit: dict(PREPROCESSOR[lit], batch_augments=augment)})
+
     def test_merge_takes_the_images_that_are_there(self):
         """Each with its own sample."""
         data = pairs(3)
@@ -277,6 +283,19 @@ class TestTraining:
         with pytest.raises(ValueError, match=r'ResNet recomputes \d+ layers \(.*layer1.*with_cp=False'):
             build(backbone=backbone)
         build(backbone={**backbone, 'norm_cfg': dict(type='BN')})
+
+    def test_norms_that_never_learn_are_refused_at_build_time(self):
+        backbone = {**model_cfg()['backbone'], 'norm_eval': True}
+        with pytest.raises(
+            ValueError, match=r'ResNet keeps the statistics of \d+ of its LSBN2d layers .*norm_eval=False'
+        ):
+            build(backbone=backbone)
+        build(backbone={**backbone, 'norm_cfg': dict(type='BN')})
+
+    def test_images_of_unnamed_lightings_are_refused_in_training(self):
+        model = build()
+        with pytest.raises(TypeError, match='named by its lighting: .*PackPairedInputs'):
+            model.loss(torch.rand(2, 3, 64, 64), [sample(name) for name in LIGHTINGS])
 
     def test_frozen_stages_keep_weights_and_statistics_of_both_lightings(self):
         model = build(backbone={**model_cfg()['backbone'], 'frozen_stages': 1}).train()

@@ -148,7 +148,10 @@ class DualTeacherHead(BaseHead):
         train_cfg: OptConfigType,
         layers: Iterable[str],
     ) -> tuple[dict, list[Tensor]]:
-        """The wrapped head's loss on the labelled people, and what its layers put out for all of them."""
+        """The wrapped head's loss on the labelled people, and what its layers put out for all of them.
+
+        In training the others are seen also if no layer is asked for: the head's norms measure all people.
+        """
         rows, rest = ([i for i, has in enumerate(labelled) if has is wanted] for wanted in (True, False))
         losses, parts = {}, []
         if rows:
@@ -157,7 +160,7 @@ class DualTeacherHead(BaseHead):
                     tuple(select(x, rows) for x in feats), [people[i] for i in rows], train_cfg=train_cfg
                 )
             parts.append(output)
-        if rest:
+        if rest and (layers or self.head.training):
             with tap(self.head, layers) as output:
                 self.head.forward(tuple(select(x, rest) for x in feats))
             parts.append(output)
