@@ -24,7 +24,7 @@ def publish(config: Config, checkpoint: str | Path, path: str | Path) -> tuple[P
     Args:
         config (Config): That the model was trained with.
         checkpoint (str | Path): Of that config.
-        path (str | Path): Of both files, without their suffixes.
+        path (str | Path): Of both files, without their suffixes. Their folder is made if missing.
 
     Returns:
         tuple[Path, Path]: The config and the weights.

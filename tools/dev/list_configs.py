@@ -36,7 +36,7 @@ runtime with its hooks. A config is the difference to its base, at most three fi
 * Parameters include both copies of LSBN, a discriminator and the momentum teacher's average, if there is one.
 * GFLOPs are 10^9 multiply-accumulates of one forward pass of one crop, or whole image; a flip test takes two.
 * AP is the paper's own on LL-A with annotated boxes, in percent, as a later paper quotes it. It
-  was not measured with this code, for which no weights are published.
+  was not measured with this code, for which no weights of ExLPose are published.
 """
 FOLDERS = {
     'bottomup': """Whole images, of which nobody knows the boxes: DEKR, associative embedding, RTMO; and DA-LLPose.
