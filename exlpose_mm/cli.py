@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import mmpose
 import torch
@@ -132,6 +133,11 @@ def run_mmpose_tool(name: str) -> None:
         main = runpy.run_path(script)['main']
         main.__globals__['Config'] = SimpleNamespace(fromfile=lambda path: _read(name, path, variables))
         main()
+    except URLError as error:
+        sys.exit(
+            f'{name}: a download failed ({error}): fetch the checkpoint where there is a network, and name the file, '
+            "--cfg-options pretrained=FILE if it is the backbone's"
+        )
     except (
         DatasetError,
         ImageError,

@@ -40,6 +40,10 @@ class CheckpointError(ValueError):
     """A file is no checkpoint of the expected network, or cannot be read or written."""
 
 
+class MissingCheckpointError(CheckpointError, FileNotFoundError):
+    """There is no such file; MMEngine raises the latter of the two."""
+
+
 def _statistic(owner: type, name: str) -> Callable:
     """``getattr``, which a checkpoint needs for the four statistics of a log, and may have for nothing else."""
     if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
@@ -78,12 +82,12 @@ def load_from_local(filename: str, map_location: Any = None) -> dict:
     """In place of MMEngine's function of this name, whose pickles may run code.
 
     Raises:
-        FileNotFoundError: If there is no such file, as MMEngine's.
+        MissingCheckpointError: If there is no such file.
         CheckpointError: If it is damaged, or holds more than tensors, plain data and what MMEngine writes.
     """
     filename = osp.expanduser(filename)
     if not osp.isfile(filename):
-        raise FileNotFoundError(f'{filename} can not be found.')
+        raise MissingCheckpointError(f'the checkpoint {filename} can not be found')
     if filename.endswith(SAFETENSORS):
         return dict(state_dict=read_safetensors(filename, map_location or 'cpu'), meta=_meta(filename))
     with _explained(filename):

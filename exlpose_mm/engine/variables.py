@@ -45,12 +45,13 @@ class ConfigError(ValueError):
 
 
 def variable(name: str, default: str) -> str:
-    """What a config takes for one of :data:`VARIABLES`: its environment variable or, without one, the default.
+    """What a config takes for one of :data:`VARIABLES`: its environment variable or, if that is not set or empty, the
+    default.
 
     mmengine's own ``{{$DATA_ROOT:data}}`` puts the value into the config's text, which a path with an apostrophe or a
     backslash would break.
     """
-    return os.environ.get(name.upper(), default)
+    return os.environ.get(name.upper()) or default
 
 
 def load_config(path: str, input_scale: str | float | None = None, **variables: str | None) -> Config:
@@ -69,7 +70,7 @@ def load_config(path: str, input_scale: str | float | None = None, **variables: 
         ConfigError: If there is no such file, or the config has no such place, or several that differ, or its network
             takes no input of the scaled size.
     """
-    known = {name: os.environ.get(name.upper()) for name in VARIABLES}
+    known = {name: os.environ.get(name.upper()) or None for name in VARIABLES}
     known.update((name, value) for name, value in variables.items() if value is not None)
     wanted = {name: value for name, value in known.items() if value is not None}
     with patch.dict(os.environ, {name.upper(): value for name, value in wanted.items()}):

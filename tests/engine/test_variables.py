@@ -8,6 +8,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import cv2
 import mmpose
@@ -51,6 +52,10 @@ def data_roots(config):
     )
 
 
+def unreachable(*args, **kwargs):
+    raise URLError('no network')
+
+
 def dumped(config, folder):
     """The copy that a run writes to its work dir."""
     path = folder / Path(config).name
@@ -73,6 +78,11 @@ class TestDataRoot:
         assert data_roots(Config.fromfile(PAPER)) == {path}, 'any tool that reads the config'
         for config in (PAPER, copy):
             assert data_roots(load_config(config)) == {path}
+
+    def test_of_an_empty_environment_variable_is_the_configs(self, monkeypatch):
+        wanted = data_roots(Config.fromfile(PAPER))
+        monkeypatch.setenv('DATA_ROOT', '')
+        assert data_roots(Config.fromfile(PAPER)) == data_roots(load_config(PAPER)) == wanted
 
     def test_of_a_copy_in_a_work_dir(self, tmp_path):
         config = load_config(dumped(LSPET, tmp_path), data_root='/elsewhere')
@@ -170,6 +180,23 @@ class TestTools:
         monkeypatch.setattr(sys, 'argv', ['test.py', str(copy), 'x.pth', '--cfg-options', 'data_root=/d'])
         with pytest.raises(SystemExit, match='^test: .*2 that differ'):
             cli.run_mmpose_tool('test')
+
+    @pytest.mark.parametrize(
+        'checkpoint, message',
+        [
+            ('nowhere.pth', 'the checkpoint nowhere.pth can not be found'),
+            ('http://127.0.0.1:9/r50.pth', 'a download failed .*: fetch the checkpoint .*pretrained=FILE'),
+            ('torchvision://resnet18', 'a download failed .*: fetch the checkpoint .*pretrained=FILE'),
+        ],
+    )
+    def test_say_which_weights_there_are_not(self, monkeypatch, tmp_path, exlpose_root, checkpoint, message):
+        monkeypatch.setenv('TORCH_HOME', str(tmp_path / 'torch'))
+        monkeypatch.setattr('torch.hub.urlopen', unreachable)
+        options = [f'data_root={exlpose_root}', f'pretrained={checkpoint}']
+        argv = ['train', str(PAPER), '--work-dir', str(tmp_path), '--cfg-options', *options]
+        monkeypatch.setattr(sys, 'argv', argv)
+        with pytest.raises(SystemExit, match=f'^train: {message}'):
+            cli.run_mmpose_tool('train')
 
     @pytest.mark.parametrize(
         'name, missing', [('train', 'train_cfg, optim_wrapper'), ('test', 'test_cfg, test_evaluator')]
