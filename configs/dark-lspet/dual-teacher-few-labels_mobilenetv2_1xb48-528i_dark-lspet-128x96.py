@@ -18,17 +18,14 @@ labelled_pipeline = [*view, _base_.target, _base_.pack]
 unlabelled_pipeline = [*view, dict(labelled=[], **_base_.pack)]
 
 # The first 361 people and the last 2,527; the boxes of these are given.
-people = dict(type='ExLPoseDataset', data_root=_base_.data_root, ann_file='ExLPose_train_LL.json', serialize_data=False)
-batch_size = 48
 train_dataloader = dict(
-    batch_size=batch_size,
-    sampler=dict(_delete_=True, type='mmdet.MultiSourceSampler', batch_size=batch_size, source_ratio=[2, 1]),
+    **_base_.two_kinds,
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
         datasets=[
-            dict(indices=361, pipeline=labelled_pipeline, **people),
-            dict(indices=-2527, unlabelled=True, pipeline=unlabelled_pipeline, **people),
+            dict(indices=361, pipeline=labelled_pipeline, **_base_.people),
+            dict(indices=-2527, unlabelled=True, pipeline=unlabelled_pipeline, **_base_.people),
         ],
     ),
 )

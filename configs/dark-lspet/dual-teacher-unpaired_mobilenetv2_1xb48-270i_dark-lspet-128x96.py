@@ -32,17 +32,14 @@ unlabelled_pipeline = [
 ]
 
 # The first and the last half of the people; their boxes are given.
-people = dict(type='ExLPoseDataset', data_root=_base_.data_root, ann_file='ExLPose_train_LL.json', serialize_data=False)
-batch_size = 48
 train_dataloader = dict(
-    batch_size=batch_size,
-    sampler=dict(_delete_=True, type='mmdet.MultiSourceSampler', batch_size=batch_size, source_ratio=[2, 1]),
+    **_base_.two_kinds,
     dataset=dict(
         _delete_=True,
         type='ConcatDataset',
         datasets=[
-            dict(lighting='well_lit', indices=1444, pipeline=labelled_pipeline, **people),
-            dict(lighting='low_light', unlabelled=True, indices=-1444, pipeline=unlabelled_pipeline, **people),
+            dict(lighting='well_lit', indices=1444, pipeline=labelled_pipeline, **_base_.people),
+            dict(lighting='low_light', unlabelled=True, indices=-1444, pipeline=unlabelled_pipeline, **_base_.people),
         ],
     ),
 )

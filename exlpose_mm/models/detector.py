@@ -40,16 +40,9 @@ class LightingDetDataPreprocessor(LightingDataPreprocessor):
             (``pad_mask``, ``pad_seg``), which would change one image of a pair, or its labels once for each.
     """
 
-    UNKNOWN = ('batch_augments', 'pad_mask', 'pad_seg')
+    UNKNOWN = (*LightingDataPreprocessor.UNKNOWN, 'pad_mask', 'pad_seg')
 
     def __init__(self, low_light: ConfigType, well_lit: ConfigType, merge: Sequence[str] = ()) -> None:
-        for cfg in (low_light, well_lit):
-            unknown = [name for name in self.UNKNOWN if cfg.get(name)]
-            if unknown:
-                raise ValueError(
-                    f'pairs have boxes only and are not augmented as a batch: leave {unknown} out of the preprocessor, '
-                    'and put what moves pixels into the pipeline, inside of OnViews'
-                )
         super().__init__(low_light, well_lit, merge)
         divisors = {cfg.get('pad_size_divisor', 1) for cfg in (low_light, well_lit)}
         if len(divisors) > 1:

@@ -39,13 +39,17 @@ class LightingDataPreprocessor(BaseDataPreprocessor):
             a pair's labels once for each image, or if a batch has no image of those that ``merge`` names.
     """
 
+    UNKNOWN: tuple[str, ...] = ('batch_augments',)
+
     def __init__(self, low_light: ConfigType, well_lit: ConfigType, merge: Sequence[str] = ()) -> None:
         super().__init__(non_blocking=True)
         cfgs = dict(zip(LIGHTINGS, (low_light, well_lit)))
-        if any(cfg.get('batch_augments') for cfg in cfgs.values()):
+        unknown = [name for name in self.UNKNOWN if low_light.get(name) or well_lit.get(name)]
+        if unknown:
             raise ValueError(
-                'batch_augments would change the labels of a pair once for each of its images: leave it out of the '
-                'preprocessor (batch_augments=None), and put what moves pixels into the pipeline'
+                f'{", ".join(unknown)} would change the labels of a pair once for each of its images, or one image '
+                f'alone: leave {unknown} out of the preprocessor, and put what moves pixels into the pipeline, '
+                'of a detector inside of OnViews'
             )
         # The branches would reorder channels by a list, for which the host waits; of a batch it is a flip.
         self.swapped = {

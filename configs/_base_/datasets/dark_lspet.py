@@ -48,6 +48,12 @@ train_dataloader = dict(
     dataset=dict(type='ExLPoseDataset', data_root=data_root, ann_file='ExLPose_train_LL.json', pipeline=train_pipeline),
 )
 
+# Batches of labelled people and, half as many, others: for `dataset`, one `people` for each kind.
+people = dict(type='ExLPoseDataset', data_root=data_root, ann_file='ExLPose_train_LL.json', serialize_data=False)
+two_kinds = dict(
+    batch_size=48, sampler=dict(_delete_=True, type='mmdet.MultiSourceSampler', batch_size=48, source_ratio=[2, 1])
+)
+
 # The same people once per level and once well lit.
 ann_file = 'ExLPose_test_WL.json'
 test_set = dict(type='ExLPoseDataset', data_root=data_root, lighting='well_lit', ann_file=ann_file, test_mode=True)
